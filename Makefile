@@ -1,0 +1,39 @@
+# `make demo` and `make test` do all their own set-up; `make help` lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt bench postgres cargo
+
+# rustup's folder is not on the PATH of every shell that runs make.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Finds or installs PostgreSQL's server programs and tells diffmig where they are.
+with_postgres = DIFFMIG_PG_BIN="$$(scripts/ensure-postgres.sh)" && export DIFFMIG_PG_BIN
+
+lint = cargo fmt --check && cargo clippy --all-targets -- -D warnings
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: cargo ## the whole workflow on two throw-away servers, narrated
+	@$(with_postgres) && exec cargo run --quiet -- demo
+
+test: cargo ## formatting, lints and all tests, against real servers
+	@$(with_postgres) && export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && $(lint) && \
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run; else cargo test; fi
+
+lint: cargo ## formatting and lints only
+	@$(lint)
+
+fmt: cargo ## format the sources
+	@cargo fmt
+
+bench: ## performance measurements
+	@echo "There are no benchmarks yet."
+
+postgres: ## make sure PostgreSQL's server programs exist; prints their folder
+	@scripts/ensure-postgres.sh
+
+cargo:
+	@command -v cargo >/dev/null || { \
+		echo "error: cargo is not installed" >&2; \
+		echo "next: install Rust with rustup (many distributions have a package of that name); rust-toolchain.toml picks the version" >&2; \
+		exit 1; }

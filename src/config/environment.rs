@@ -1,0 +1,177 @@
+//! Flags, environment and files become settings.
+
+use super::url::parse;
+use crate::domain::connection::{ConnectionSpec, Side};
+use crate::domain::mapping::{Mapping, parse as parse_mapping};
+use crate::error::{Error, Kind, Result};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What the command line gave.
+#[derive(Debug, Clone, Default)]
+pub struct SettingsInput {
+    /// The mapping file.
+    pub config: PathBuf,
+    /// `--source-url`.
+    pub source_url: Option<String>,
+    /// `--target-url`.
+    pub target_url: Option<String>,
+    /// `--insecure`.
+    pub insecure: bool,
+}
+
+/// Everything a command needs to begin.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The mapping file's path, for messages.
+    pub config: PathBuf,
+    /// The legacy database.
+    pub source: ConnectionSpec,
+    /// The Supabase database.
+    pub target: ConnectionSpec,
+    /// The parsed mapping.
+    pub mapping: Mapping,
+}
+
+/// The largest mapping file that is read, in bytes.
+const MAX_MAPPING_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Reads a `.env` file: `NAME=value`, optional quotes, `#` comments. A missing file is empty.
+fn read_dotenv(path: &Path) -> BTreeMap<String, String> {
+    let Ok(text) = std::fs::read_to_string(path) else {
+        return BTreeMap::new();
+    };
+    let pairs = text.lines().filter_map(|line| {
+        let line = line.trim();
+        let (name, value) = line
+            .strip_prefix("export ")
+            .unwrap_or(line)
+            .split_once('=')?;
+        let value = value.trim();
+        let unquoted = ['"', '\'']
+            .iter()
+            .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        let is_name = !name.starts_with('#') && !name.trim().is_empty();
+        is_name.then(|| (name.trim().to_owned(), unquoted.unwrap_or(value).to_owned()))
+    });
+    pairs.collect()
+}
+
+fn find_url(
+    side: Side,
+    flag: Option<&String>,
+    dotenv: &BTreeMap<String, String>,
+) -> Result<String> {
+    let name = format!("DIFFMIG_{}_URL", side.word().to_uppercase());
+    let file_name = format!("{name}_FILE");
+    if let Some(url) = flag {
+        return Ok(url.clone());
+    }
+    // The real environment wins over the file, whichever of the two names it uses.
+    let real = (std::env::var(&name).ok(), std::env::var(&file_name).ok());
+    let (url, file) = match real {
+        (None, None) => (dotenv.get(&name).cloned(), dotenv.get(&file_name).cloned()),
+        found => found,
+    };
+    match (url, file) {
+        (Some(url), _) => Ok(url),
+        (None, Some(file)) => std::fs::read_to_string(&file)
+            .map(|text| text.trim().to_owned())
+            .map_err(|error| {
+                Error::new(
+                    Kind::Usage,
+                    format!("cannot read the file that {file_name} names"),
+                )
+                .cause(error.to_string())
+                .state("nothing was started")
+            }),
+        (None, None) => {
+            let side = side.word();
+            Err(
+                Error::new(Kind::Usage, format!("the {side} database is not given"))
+                    .state("nothing was started")
+                    .next(format!(
+                        "set {name} in the environment or in .env, or use --{side}-url"
+                    )),
+            )
+        }
+    }
+}
+
+/// Reads and parses the mapping file.
+///
+/// # Errors
+/// The file is missing or has problems; all of them are listed.
+pub fn load_mapping(path: &Path) -> Result<Mapping> {
+    let unreadable = |error: std::io::Error| {
+        Error::new(
+            Kind::Usage,
+            format!("cannot read the mapping {}", path.display()),
+        )
+        .cause(match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file".to_owned(),
+            _ => error.to_string(),
+        })
+        .state("nothing was started")
+        .next("name it with --config, or copy fixtures/diffmig.toml as a beginning")
+    };
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_MAPPING_BYTES {
+        return Err(
+            Error::new(Kind::Usage, format!("{} is not a mapping", path.display()))
+                .cause(format!(
+                    "it has {size} bytes, at most {MAX_MAPPING_BYTES} are read"
+                ))
+                .state("nothing was started"),
+        );
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    parse_mapping(text).map_err(|issues| mapping_error(path, &issues))
+}
+
+/// Lists the problems of a mapping file as one error.
+pub fn mapping_error(path: &Path, issues: &[crate::domain::mapping::MappingIssue]) -> Error {
+    let lines: Vec<String> = issues
+        .iter()
+        .map(|issue| format!("{}:{issue}", path.display()))
+        .collect();
+    let noun = if issues.len() == 1 {
+        "problem"
+    } else {
+        "problems"
+    };
+    Error::new(
+        Kind::Usage,
+        format!("the mapping has {} {noun}", issues.len()),
+    )
+    .cause(lines.join("\n"))
+    .state("nothing was started")
+    .next("correct the file and run the same command again")
+}
+
+/// Puts flags, environment, `.env` and the mapping file together.
+///
+/// # Errors
+/// A missing or malformed URL or mapping (exit 2).
+pub fn load(input: &SettingsInput) -> Result<Settings> {
+    let dotenv = read_dotenv(Path::new(".env"));
+    let source = find_url(Side::Source, input.source_url.as_ref(), &dotenv)?;
+    let target = find_url(Side::Target, input.target_url.as_ref(), &dotenv)?;
+    Ok(Settings {
+        source: parse(Side::Source, &source, input.insecure)?,
+        target: parse(Side::Target, &target, input.insecure)?,
+        mapping: load_mapping(&input.config)?,
+        config: input.config.clone(),
+    })
+}
+
+/// Finds the target alone, for commands that read only the control tables.
+///
+/// # Errors
+/// A missing or malformed URL (exit 2).
+pub fn load_target(input: &SettingsInput) -> Result<ConnectionSpec> {
+    let dotenv = read_dotenv(Path::new(".env"));
+    let target = find_url(Side::Target, input.target_url.as_ref(), &dotenv)?;
+    parse(Side::Target, &target, input.insecure)
+}

@@ -1,0 +1,243 @@
+//! The handles of one process, built once at the door.
+
+use crate::config::Settings;
+use crate::config::environment::mapping_error;
+use crate::db::catalog;
+use crate::db::server::{Connection, Server};
+use crate::db::source::probe;
+use crate::db::statement::Statement;
+use crate::db::statement::source::SourceStatements;
+use crate::domain::catalog::Catalog;
+use crate::domain::connection::Side;
+use crate::domain::event::Event;
+use crate::domain::identifier::QualifiedName;
+use crate::domain::mapping::issue::did_you_mean;
+use crate::domain::mapping::{Mapping, SourceRelation};
+use crate::domain::plan::{Plan, plan};
+use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
+use crate::error::{Error, Kind, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+/// How the person at the keyboard, or the service manager, asks for an end.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt {
+    code: Arc<AtomicU8>,
+    now: CancellationToken,
+}
+
+impl Interrupt {
+    /// Notes a signal: the first lets the batch finish, the second stops at once. Returns how many there were.
+    pub fn raise(&self, exit_code: u8) -> u8 {
+        let before = self.code.swap(exit_code, Ordering::SeqCst);
+        if before != 0 {
+            self.now.cancel();
+            return 2;
+        }
+        1
+    }
+
+    /// Tells whether a batch boundary should be the last.
+    pub fn is_raised(&self) -> bool {
+        self.code.load(Ordering::SeqCst) != 0
+    }
+
+    /// Waits for the second signal and returns its exit code.
+    pub async fn second(&self) -> u8 {
+        self.now.cancelled().await;
+        self.code.load(Ordering::SeqCst)
+    }
+}
+
+/// Both servers, the mapping and its binding, and the channel for facts.
+#[derive(Clone)]
+pub struct Context {
+    /// The legacy database.
+    pub source: Server,
+    /// The Supabase database.
+    pub target: Server,
+    /// The mapping as parsed.
+    pub mapping: Arc<Mapping>,
+    /// Both catalogs.
+    pub catalogs: Arc<(Catalog, Catalog)>,
+    /// Every entity of the mapping, bound.
+    pub entities: Arc<Vec<ResolvedEntity>>,
+    /// The order of all entities.
+    pub plan: Arc<Plan>,
+    /// Where facts go.
+    pub events: UnboundedSender<Event>,
+    /// How an end is asked for.
+    pub interrupt: Interrupt,
+}
+
+impl Context {
+    /// Connects to both databases and binds the mapping to them. Nothing is changed anywhere.
+    ///
+    /// # Errors
+    /// No connection, the same database twice (exit 14), or a mapping that does not fit (exit 13).
+    pub async fn open(
+        settings: Settings,
+        events: UnboundedSender<Event>,
+        interrupt: Interrupt,
+    ) -> Result<Context> {
+        let mapping = settings.mapping;
+        let source = Server::new(settings.source, &mapping.source_schema);
+        let target = Server::new(settings.target, &mapping.target_schema);
+        let (mut reader, mut writer) = tokio::try_join!(source.open(), target.open())?;
+        refuse_same_database(&mut reader, &mut writer).await?;
+        let source_catalog =
+            catalog::read(Side::Source, &mut reader, &source_schemas(&mapping)).await?;
+        let target_catalog =
+            catalog::read(Side::Target, &mut writer, &target_schemas(&mapping)).await?;
+        let query_columns = describe_queries(&mut reader, &mapping).await?;
+        let catalogs = Catalogs {
+            source: &source_catalog,
+            target: &target_catalog,
+            query_columns: &query_columns,
+        };
+        let entities = resolve(&mapping, catalogs).map_err(|issues| {
+            let error = mapping_error(&settings.config, &issues);
+            Error::new(Kind::Drift, "the mapping does not fit the databases")
+                .cause(error.cause_text().unwrap_or_default())
+                .state("nothing was started")
+                .next("correct the mapping and run the same command again")
+        })?;
+        for entity in &entities {
+            let statements = SourceStatements::new(entity);
+            probe(&mut reader, &entity.name, &statements.probe())
+                .await
+                .map_err(|error| {
+                    error
+                        .state("nothing was started")
+                        .next("correct the rules of this entity")
+                })?;
+        }
+        let plan = plan(&entities).map_err(|cycle| {
+            Error::new(Kind::Drift, cycle.to_string())
+                .state("nothing was started")
+                .next("let one of the references be `missing = \"null\"` on a nullable column")
+        })?;
+        Ok(Context {
+            source,
+            target,
+            mapping: Arc::new(mapping),
+            catalogs: Arc::new((source_catalog, target_catalog)),
+            entities: Arc::new(entities),
+            plan: Arc::new(plan),
+            events,
+            interrupt,
+        })
+    }
+
+    /// Emits a fact; nobody listening is no fault.
+    pub fn emit(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Returns the chosen entities in mapping order.
+    ///
+    /// # Errors
+    /// A name that is not in the mapping (exit 2).
+    pub fn select(&self, selection: &Selection) -> Result<Vec<&ResolvedEntity>> {
+        for name in selection.only.iter().chain(&selection.except) {
+            if !self.entities.iter().any(|entity| entity.name == *name) {
+                let names = self.entities.iter().map(|entity| entity.name.as_str());
+                let all: Vec<&str> = names.clone().collect();
+                let advice = did_you_mean(name, names)
+                    .unwrap_or_else(|| format!("entities: {}", all.join(", ")));
+                return Err(
+                    Error::new(Kind::Usage, format!("no entity `{name}` in the mapping"))
+                        .state("nothing was started")
+                        .next(advice),
+                );
+            }
+        }
+        let chosen = self
+            .entities
+            .iter()
+            .filter(|entity| selection.includes(&entity.name));
+        let chosen: Vec<&ResolvedEntity> = chosen.collect();
+        if chosen.is_empty() {
+            return Err(Error::new(Kind::Usage, "no entity is left to work on")
+                .state("nothing was started")
+                .next("look at --entities and --exclude"));
+        }
+        Ok(chosen)
+    }
+}
+
+/// Which entities a command works on.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Only these; empty means all.
+    pub only: Vec<String>,
+    /// Not these.
+    pub except: Vec<String>,
+}
+
+impl Selection {
+    /// Tells whether an entity is chosen.
+    pub fn includes(&self, name: &str) -> bool {
+        (self.only.is_empty() || self.only.iter().any(|it| it == name))
+            && !self.except.iter().any(|it| it == name)
+    }
+}
+
+async fn refuse_same_database(source: &mut Connection, target: &mut Connection) -> Result<()> {
+    let source = catalog::identity(Side::Source, source).await?;
+    let target = catalog::identity(Side::Target, target).await?;
+    if source == target && !source.system_identifier.is_empty() {
+        return Err(
+            Error::new(Kind::Guard, "source and target are the same database")
+                .cause(format!(
+                    "both are database {} of the same server",
+                    source.database
+                ))
+                .state("nothing was started")
+                .next("check DIFFMIG_SOURCE_URL and DIFFMIG_TARGET_URL"),
+        );
+    }
+    Ok(())
+}
+
+async fn describe_queries(
+    connection: &mut Connection,
+    mapping: &Mapping,
+) -> Result<BTreeMap<String, Vec<crate::domain::catalog::Column>>> {
+    let mut columns = BTreeMap::new();
+    for entity in &mapping.entities {
+        if let SourceRelation::Query { query, .. } = &entity.source {
+            let statement = Statement::of_query(query);
+            let described = catalog::describe_query(connection, &entity.name, &statement).await?;
+            columns.insert(entity.name.clone(), described);
+        }
+    }
+    Ok(columns)
+}
+
+fn source_schemas(mapping: &Mapping) -> Vec<String> {
+    let mut schemas = BTreeSet::from([mapping.source_schema.clone()]);
+    for entity in &mapping.entities {
+        let mut names: Vec<&String> = entity.joins.iter().map(|join| &join.table).collect();
+        match &entity.source {
+            SourceRelation::Table(name) => names.push(name),
+            SourceRelation::Query { watch, .. } => names.extend(watch),
+        }
+        let parsed = names
+            .into_iter()
+            .map(|name| QualifiedName::parse(name, &mapping.source_schema));
+        schemas.extend(parsed.map(|name| name.schema));
+    }
+    schemas.into_iter().collect()
+}
+
+fn target_schemas(mapping: &Mapping) -> Vec<String> {
+    let mut schemas = BTreeSet::from([mapping.target_schema.clone()]);
+    let targets = mapping.entities.iter();
+    schemas
+        .extend(targets.map(|it| QualifiedName::parse(&it.target, &mapping.target_schema).schema));
+    schemas.into_iter().collect()
+}

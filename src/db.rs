@@ -1,0 +1,12 @@
+//! The only room that names sqlx or writes SQL.
+
+pub mod catalog;
+pub mod control;
+pub mod copy;
+pub mod failure;
+pub mod server;
+pub mod source;
+pub mod statement;
+
+pub use copy::TupleStream;
+pub use server::{Connection, Server};

@@ -1,0 +1,180 @@
+//! Reads what a database looks like.
+
+use super::failure::explain;
+use super::server::Connection;
+use super::statement::Statement;
+use crate::domain::catalog::{Catalog, Column, ColumnType, DatabaseIdentity, RelationKind, Table};
+use crate::domain::connection::Side;
+use crate::domain::identifier::QualifiedName;
+use crate::error::{Error, Kind, Result};
+use sqlx::{Column as _, Executor, FromRow, SqlSafeStr, Statement as _};
+use std::collections::BTreeMap;
+
+const TABLES: &str = include_str!("catalog/tables.sql");
+const COLUMNS: &str = include_str!("catalog/columns.sql");
+const TYPES: &str = include_str!("catalog/types.sql");
+
+#[derive(FromRow)]
+struct ColumnRow {
+    relation_oid: i64,
+    name: String,
+    display: String,
+    base: String,
+    modifier: String,
+    enum_labels: Option<Vec<String>>,
+    is_domain: bool,
+    is_builtin: bool,
+    not_null: bool,
+    has_default: bool,
+    is_generated: bool,
+    identity_always: bool,
+}
+
+impl ColumnRow {
+    fn into_column(self) -> Column {
+        Column {
+            name: self.name,
+            column_type: ColumnType {
+                display: self.display,
+                base: self.base,
+                modifier: self.modifier,
+                enum_labels: self.enum_labels,
+                is_domain: self.is_domain,
+                is_builtin: self.is_builtin,
+            },
+            not_null: self.not_null,
+            has_default: self.has_default,
+            is_generated: self.is_generated,
+            identity_always: self.identity_always,
+        }
+    }
+}
+
+#[derive(FromRow)]
+struct TableRow {
+    oid: i64,
+    schema: String,
+    name: String,
+    kind: String,
+    primary_key: Vec<String>,
+    estimated_rows: i64,
+}
+
+/// Reads what identifies the database.
+///
+/// # Errors
+/// The query fails.
+pub async fn identity(side: Side, connection: &mut Connection) -> Result<DatabaseIdentity> {
+    let doing = "reading the database's identity";
+    let (allowed, oid, database): (bool, i64, String) = sqlx::query_as(
+        "select pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute'), \
+         d.oid::bigint, d.datname::text from pg_catalog.pg_database d \
+         where d.datname = pg_catalog.current_database()",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(|error| explain(side, doing, &error))?;
+    let mut system_identifier = String::new();
+    if allowed {
+        (system_identifier,) =
+            sqlx::query_as("select system_identifier::text from pg_catalog.pg_control_system()")
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(|error| explain(side, doing, &error))?;
+    }
+    Ok(DatabaseIdentity {
+        system_identifier,
+        database_oid: oid,
+        database,
+    })
+}
+
+/// Reads the tables of some schemas.
+///
+/// # Errors
+/// A query fails.
+pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -> Result<Catalog> {
+    let failed = |error: sqlx::Error| explain(side, "reading the catalog", &error);
+    let (server_version,): (i32,) =
+        sqlx::query_as("select pg_catalog.current_setting('server_version_num')::integer")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+    if server_version < 120_000 {
+        let what = format!("{}: PostgreSQL 12 or newer is needed", side.word());
+        return Err(Error::new(Kind::Usage, what).cause(format!("version {server_version}")));
+    }
+    let tables: Vec<TableRow> = sqlx::query_as(TABLES)
+        .bind(schemas)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let columns: Vec<ColumnRow> = sqlx::query_as(COLUMNS)
+        .bind(schemas)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut by_relation: BTreeMap<i64, Vec<Column>> = BTreeMap::new();
+    for row in columns {
+        let relation = row.relation_oid;
+        by_relation
+            .entry(relation)
+            .or_default()
+            .push(row.into_column());
+    }
+    let identity = identity(side, connection).await?;
+    let tables = tables.into_iter().map(|row| {
+        let name = QualifiedName::new(row.schema, row.name);
+        let table = Table {
+            name: name.clone(),
+            oid: row.oid,
+            kind: match row.kind.as_str() {
+                "p" => RelationKind::Partitioned,
+                "v" | "m" => RelationKind::View,
+                "f" => RelationKind::Foreign,
+                _ => RelationKind::Table,
+            },
+            columns: by_relation.remove(&row.oid).unwrap_or_default(),
+            primary_key: row.primary_key,
+            estimated_rows: row.estimated_rows,
+        };
+        (name, table)
+    });
+    Ok(Catalog {
+        identity,
+        server_version,
+        tables: tables.collect(),
+    })
+}
+
+/// Asks the source what a query returns, without running it.
+///
+/// # Errors
+/// The server refuses the query.
+pub async fn describe_query(
+    connection: &mut Connection,
+    entity: &str,
+    query: &Statement,
+) -> Result<Vec<Column>> {
+    let doing = format!("describing the source query of {entity}");
+    let failed = |error: sqlx::Error| explain(Side::Source, &doing, &error);
+    let described = (&mut *connection)
+        .prepare(query.safe().into_sql_str())
+        .await;
+    let described = described.map_err(failed)?;
+    let mut columns = Vec::new();
+    for column in described.columns() {
+        let oid = column.type_info().oid();
+        let oid = oid.map(|oid| i64::from(oid.0)).ok_or_else(|| {
+            Error::new(Kind::Drift, format!("{doing} failed")).cause("a column without a type")
+        })?;
+        let row: ColumnRow = sqlx::query_as(TYPES)
+            .bind(oid)
+            .bind(column.name())
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        columns.push(row.into_column());
+    }
+    Ok(columns)
+}

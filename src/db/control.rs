@@ -1,0 +1,17 @@
+//! The control schema: one file per table, one function per statement.
+
+pub mod batch;
+pub mod detection;
+pub mod event;
+pub mod lease;
+pub mod schema;
+pub mod session;
+
+use super::failure::explain;
+use crate::domain::connection::Side;
+use crate::error::Error;
+
+/// Says that a control statement failed.
+pub(crate) fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
+    move |error| explain(Side::Target, doing, &error)
+}

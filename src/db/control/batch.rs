@@ -1,0 +1,253 @@
+//! What a batch did, written in its own transaction.
+
+use crate::db::failure::Refusal;
+use crate::db::failure::{is_transient, row_refusal};
+use crate::db::server::Connection;
+use crate::db::statement::Statement;
+use crate::domain::connection::Side;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// The outcomes of the rows of one or many batches; `rows_in` is the sum of the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchCounts {
+    /// Rows read for it.
+    pub rows_in: i64,
+    /// Rows inserted.
+    pub inserted: i64,
+    /// Rows updated.
+    pub updated: i64,
+    /// Rows that were right already.
+    pub identical: i64,
+    /// Rows retired, or remembered as gone.
+    pub retired: i64,
+    /// Rows left alone because the target was edited.
+    pub conflicted: i64,
+    /// Rows that wait for a parent.
+    pub held: i64,
+    /// Rows set aside.
+    pub quarantined: i64,
+}
+
+impl BatchCounts {
+    /// Adds another batch.
+    pub fn add(&mut self, other: BatchCounts) {
+        self.rows_in += other.rows_in;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.identical += other.identical;
+        self.retired += other.retired;
+        self.conflicted += other.conflicted;
+        self.held += other.held;
+        self.quarantined += other.quarantined;
+    }
+
+    /// Tells whether every row is accounted for.
+    pub fn adds_up(&self) -> bool {
+        self.rows_in
+            == self.inserted
+                + self.updated
+                + self.identical
+                + self.retired
+                + self.conflicted
+                + self.held
+                + self.quarantined
+    }
+}
+
+/// How an attempt to apply rows ended.
+#[derive(Debug)]
+pub enum Attempt {
+    /// Applied, not yet committed.
+    Applied(BatchCounts),
+    /// Some row was refused, or did not arrive where it was sent.
+    Refused(Refusal),
+    /// Worth another try.
+    Transient(Error),
+}
+
+fn verdict(doing: &str, error: &sqlx::Error) -> Result<Attempt> {
+    let explained = crate::db::failure::explain(Side::Target, doing, error);
+    match row_refusal(error) {
+        Some(refusal) => Ok(Attempt::Refused(refusal)),
+        None if is_transient(error) => Ok(Attempt::Transient(explained)),
+        None => Err(explained),
+    }
+}
+
+fn swallowed() -> Attempt {
+    Attempt::Refused(Refusal {
+        sqlstate: "DM001".into(),
+        place: None,
+        reason: "suppressed by a trigger or by row security of the target".into(),
+    })
+}
+
+/// Runs an apply statement and checks that every planned row really arrived.
+///
+/// # Errors
+/// The server refuses for a reason that no single row explains.
+pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
+    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
+    let row: Row = match sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+    {
+        Ok(row) => row,
+        Err(error) => return verdict("applying a batch", &error),
+    };
+    let counts = BatchCounts {
+        rows_in: row.0,
+        inserted: row.1,
+        updated: row.2,
+        identical: row.3,
+        retired: 0,
+        conflicted: row.4,
+        held: row.5,
+        quarantined: row.6,
+    };
+    let arrived = row.7 == counts.inserted && row.8 == counts.updated;
+    Ok(if arrived && counts.adds_up() {
+        Attempt::Applied(counts)
+    } else {
+        swallowed()
+    })
+}
+
+/// Runs a retire statement and checks it.
+///
+/// # Errors
+/// The server refuses for a reason that no single row explains.
+pub async fn retire(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
+    type Row = (i64, i64, i64, i64, i64);
+    let row: Row = match sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+    {
+        Ok(row) => row,
+        Err(error) => return verdict("retiring rows", &error),
+    };
+    let counts = BatchCounts {
+        rows_in: row.0,
+        retired: row.1,
+        conflicted: row.2,
+        ..BatchCounts::default()
+    };
+    Ok(if row.3 == row.4 {
+        Attempt::Applied(counts)
+    } else {
+        swallowed()
+    })
+}
+
+/// Where a batch stands in its step.
+#[derive(Debug, Clone)]
+pub struct BatchPlace<'a> {
+    /// The session.
+    pub session_id: Uuid,
+    /// The entity.
+    pub entity: &'a str,
+    /// The batch's number in the step, from 1.
+    pub number: i32,
+    /// The lease's epoch.
+    pub epoch: i64,
+    /// The last key of the batch.
+    pub last_key: Option<&'a Value>,
+    /// Milliseconds since the batch began to be applied.
+    pub elapsed_ms: i32,
+}
+
+/// Writes counters and checkpoint and commits, in one round trip each.
+///
+/// # Errors
+/// The commit fails; whether it happened is then settled by the ledger on the next run.
+pub async fn commit(
+    connection: &mut Connection,
+    place: &BatchPlace<'_>,
+    counts: &BatchCounts,
+) -> Result<()> {
+    let failed = super::failed("committing a batch");
+    sqlx::query(
+        "with counted as (insert into diffmig.batch (session_id, entity, number, epoch, rows_in, inserted, updated, \
+           identical, retired, conflicted, held, quarantined, elapsed_ms) \
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)) \
+         insert into diffmig.checkpoint as old (session_id, entity, range, last_key, rows_done) \
+         values ($1, $2, 0, $14, $5) on conflict (session_id, entity, range) do update set \
+         last_key = coalesce(excluded.last_key, old.last_key), rows_done = old.rows_done + excluded.rows_done, \
+         updated_at = now()",
+    )
+    .bind(place.session_id)
+    .bind(place.entity)
+    .bind(place.number)
+    .bind(place.epoch)
+    .bind(counts.rows_in)
+    .bind(counts.inserted)
+    .bind(counts.updated)
+    .bind(counts.identical)
+    .bind(counts.retired)
+    .bind(counts.conflicted)
+    .bind(counts.held)
+    .bind(counts.quarantined)
+    .bind(place.elapsed_ms)
+    .bind(place.last_key)
+    .execute(&mut *connection)
+    .await
+    .map_err(&failed)?;
+    sqlx::query("commit")
+        .execute(connection)
+        .await
+        .map_err(&failed)?;
+    Ok(())
+}
+
+/// What the control statements between attempts do.
+#[derive(Debug, Clone, Copy)]
+pub enum Mark {
+    /// Begins an attempt that can be undone.
+    Savepoint,
+    /// Keeps it.
+    Release,
+    /// Undoes it.
+    RollBackTo,
+    /// Ends the transaction without effect.
+    RollBack,
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// The connection is gone.
+pub async fn mark(connection: &mut Connection, mark: Mark) -> Result<()> {
+    let sql = match mark {
+        Mark::Savepoint => "savepoint attempt",
+        Mark::Release => "release savepoint attempt",
+        Mark::RollBackTo => "rollback to savepoint attempt; release savepoint attempt",
+        Mark::RollBack => "rollback",
+    };
+    sqlx::raw_sql(sql)
+        .execute(connection)
+        .await
+        .map_err(super::failed("applying a batch"))?;
+    Ok(())
+}
+
+/// Runs statements that return nothing.
+///
+/// # Errors
+/// The server refuses.
+pub async fn run(
+    connection: &mut Connection,
+    doing: &'static str,
+    statement: &Statement,
+) -> Result<()> {
+    sqlx::raw_sql(statement.safe())
+        .execute(connection)
+        .await
+        .map_err(super::failed(doing))?;
+    Ok(())
+}

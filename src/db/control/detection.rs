@@ -1,0 +1,350 @@
+//! Stored detections and their changes; also the counts that only SQL can give.
+
+use super::failed;
+use crate::db::server::Connection;
+use crate::db::statement::Statement;
+use crate::domain::catalog::DatabaseIdentity;
+use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts};
+use crate::error::Result;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A change as stored.
+#[derive(Debug, Clone)]
+pub struct StoredChange {
+    /// Position in the entity's list.
+    pub ordinal: i64,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The key, or the first of a run.
+    pub key: Value,
+    /// The last key of a run.
+    pub last_key: Option<Value>,
+    /// Rows it stands for.
+    pub row_count: i64,
+}
+
+/// The head of a stored detection.
+#[derive(Debug, Clone)]
+pub struct StoredDetection {
+    /// The mapping it was made with.
+    pub mapping_digest: String,
+    /// The source it was made from.
+    pub source_identity: Value,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it was complete; `None` means that it never was.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// Begins a detection.
+///
+/// # Errors
+/// The query fails.
+pub async fn start(
+    connection: &mut Connection,
+    detection_id: Uuid,
+    mode: DetectMode,
+    mapping_digest: &str,
+    identity: &DatabaseIdentity,
+) -> Result<()> {
+    let mode = match mode {
+        DetectMode::Auto => "auto",
+        DetectMode::Full => "full",
+    };
+    sqlx::query(
+        "insert into diffmig.detection (detection_id, mode, mapping_digest, source_identity, started_at) \
+         values ($1, $2, $3, $4, now())",
+    )
+    .bind(detection_id)
+    .bind(mode)
+    .bind(mapping_digest)
+    .bind(serde_json::json!(identity))
+    .execute(connection)
+    .await
+    .map_err(failed("starting the detection"))?;
+    Ok(())
+}
+
+/// Marks a detection as complete.
+///
+/// # Errors
+/// The query fails.
+pub async fn finish(connection: &mut Connection, detection_id: Uuid) -> Result<()> {
+    sqlx::query("update diffmig.detection set finished_at = now() where detection_id = $1")
+        .bind(detection_id)
+        .execute(connection)
+        .await
+        .map_err(failed("finishing the detection"))?;
+    Ok(())
+}
+
+/// Stores the counts of an entity, which says that its list of changes is complete.
+///
+/// # Errors
+/// The query fails.
+pub async fn save_counts(
+    connection: &mut Connection,
+    detection_id: Uuid,
+    counts: &DetectionCounts,
+) -> Result<()> {
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    sqlx::query(
+        "insert into diffmig.detection_entity (detection_id, entity, source_rows, filtered, unchanged, new_rows, \
+         modified, deleted, set_aside) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(detection_id)
+    .bind(&counts.entity)
+    .bind(number(counts.source_rows))
+    .bind(number(counts.filtered))
+    .bind(number(counts.unchanged))
+    .bind(number(counts.new))
+    .bind(number(counts.modified))
+    .bind(number(counts.deleted))
+    .bind(number(counts.set_aside))
+    .execute(connection)
+    .await
+    .map_err(failed("storing the detection"))?;
+    Ok(())
+}
+
+/// Stores a list of changes in one statement.
+///
+/// # Errors
+/// The query fails.
+pub async fn save_changes(
+    connection: &mut Connection,
+    detection_id: Uuid,
+    entity: &str,
+    changes: &[StoredChange],
+) -> Result<()> {
+    let ordinals: Vec<i64> = changes.iter().map(|change| change.ordinal).collect();
+    let kinds: Vec<String> = changes
+        .iter()
+        .map(|change| change.kind.word().to_owned())
+        .collect();
+    let keys: Vec<Value> = changes.iter().map(|change| change.key.clone()).collect();
+    let last_keys: Vec<Option<Value>> = changes
+        .iter()
+        .map(|change| change.last_key.clone())
+        .collect();
+    let counts: Vec<i64> = changes.iter().map(|change| change.row_count).collect();
+    sqlx::query(
+        "insert into diffmig.change (detection_id, entity, ordinal, kind, key, last_key, row_count) \
+         select $1, $2, ordinal, kind, key, last_key, row_count \
+         from unnest($3::bigint[], $4::text[], $5::jsonb[], $6::jsonb[], $7::bigint[]) \
+         as c (ordinal, kind, key, last_key, row_count)",
+    )
+    .bind(detection_id)
+    .bind(entity)
+    .bind(ordinals)
+    .bind(kinds)
+    .bind(keys)
+    .bind(last_keys)
+    .bind(counts)
+    .execute(connection)
+    .await
+    .map_err(failed("storing the detection"))?;
+    Ok(())
+}
+
+/// Reads a page of changes of an entity, in order.
+///
+/// # Errors
+/// The query fails.
+pub async fn read_changes(
+    connection: &mut Connection,
+    detection_id: Uuid,
+    entity: &str,
+    deletions: bool,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<StoredChange>> {
+    type Row = (i64, String, Value, Option<Value>, i64);
+    let rows: Vec<Row> = sqlx::query_as(
+        "select ordinal, kind, key, last_key, row_count from diffmig.change \
+         where detection_id = $1 and entity = $2 and (kind = 'deleted') = $3 and ordinal > $4 \
+         order by ordinal limit $5",
+    )
+    .bind(detection_id)
+    .bind(entity)
+    .bind(deletions)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(connection)
+    .await
+    .map_err(failed("reading the detection"))?;
+    let changes = rows
+        .into_iter()
+        .filter_map(|(ordinal, kind, key, last_key, row_count)| {
+            let kind = ChangeKind::from_word(&kind)?;
+            Some(StoredChange {
+                ordinal,
+                kind,
+                key,
+                last_key,
+                row_count,
+            })
+        });
+    Ok(changes.collect())
+}
+
+/// Finds a stored detection.
+///
+/// # Errors
+/// The query fails.
+pub async fn find(
+    connection: &mut Connection,
+    detection_id: Uuid,
+) -> Result<Option<StoredDetection>> {
+    type Row = (String, Value, DateTime<Utc>, Option<DateTime<Utc>>);
+    let row: Option<Row> = sqlx::query_as(
+        "select mapping_digest, source_identity, started_at, finished_at from diffmig.detection where detection_id = $1",
+    )
+    .bind(detection_id)
+    .fetch_optional(connection)
+    .await
+    .map_err(failed("reading the detection"))?;
+    Ok(row.map(
+        |(mapping_digest, source_identity, started_at, finished_at)| StoredDetection {
+            mapping_digest,
+            source_identity,
+            started_at,
+            finished_at,
+        },
+    ))
+}
+
+/// Reads the counts of a stored detection.
+///
+/// # Errors
+/// The query fails.
+pub async fn counts(
+    connection: &mut Connection,
+    detection_id: Uuid,
+) -> Result<Vec<DetectionCounts>> {
+    type Row = (String, i64, i64, i64, i64, i64, i64, i64);
+    let rows: Vec<Row> = sqlx::query_as(
+        "select entity, source_rows, filtered, unchanged, new_rows, modified, deleted, set_aside \
+         from diffmig.detection_entity where detection_id = $1 order by entity",
+    )
+    .bind(detection_id)
+    .fetch_all(connection)
+    .await
+    .map_err(failed("reading the detection"))?;
+    let number = |count: i64| u64::try_from(count).unwrap_or(0);
+    let counts = rows.into_iter().map(|row| DetectionCounts {
+        entity: row.0,
+        source_rows: number(row.1),
+        filtered: number(row.2),
+        unchanged: number(row.3),
+        new: number(row.4),
+        modified: number(row.5),
+        deleted: number(row.6),
+        set_aside: number(row.7),
+    });
+    Ok(counts.collect())
+}
+
+/// Tells whether another session has written since a detection was made.
+///
+/// # Errors
+/// The query fails.
+pub async fn applied_since(connection: &mut Connection, since: DateTime<Utc>) -> Result<bool> {
+    let (later,): (bool,) =
+        sqlx::query_as("select exists (select from diffmig.batch where committed_at > $1)")
+            .bind(since)
+            .fetch_one(connection)
+            .await
+            .map_err(failed("reading the batches"))?;
+    Ok(later)
+}
+
+/// What became of the rows of one entity, from its ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerCounts {
+    /// Rows whose content is in the target.
+    pub applied: i64,
+    /// Rows set aside.
+    pub quarantined: i64,
+    /// Rows that wait for a parent.
+    pub held: i64,
+    /// Rows changed on both sides.
+    pub conflicted: i64,
+    /// Keys that are gone from the source.
+    pub retired: i64,
+    /// Applied rows with a reference that is NULL until its parent arrives.
+    pub pending: i64,
+}
+
+/// Counts an entity's ledger.
+///
+/// # Errors
+/// The query fails.
+pub async fn ledger_counts(
+    connection: &mut Connection,
+    statement: &Statement,
+) -> Result<LedgerCounts> {
+    let row: (i64, i64, i64, i64, i64, i64) = sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(failed("counting a ledger"))?;
+    Ok(LedgerCounts {
+        applied: row.0,
+        quarantined: row.1,
+        held: row.2,
+        conflicted: row.3,
+        retired: row.4,
+        pending: row.5,
+    })
+}
+
+/// Runs a statement that returns one yes or no.
+///
+/// # Errors
+/// The query fails.
+pub async fn ask(connection: &mut Connection, statement: &Statement) -> Result<bool> {
+    let (answer,): (bool,) = sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(failed("reading a ledger"))?;
+    Ok(answer)
+}
+
+/// Runs a statement that returns stored keys.
+///
+/// # Errors
+/// The query fails.
+pub async fn stored_keys(connection: &mut Connection, statement: &Statement) -> Result<Vec<Value>> {
+    let rows: Vec<(Value,)> = sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("finding released rows"))?;
+    Ok(rows.into_iter().map(|(key,)| key).collect())
+}
+
+/// Returns the number of an entity's next batch in a session, and whether any of its rows was ever set aside.
+///
+/// # Errors
+/// The query fails.
+pub async fn resume_point(
+    connection: &mut Connection,
+    session_id: Uuid,
+    entity: &str,
+) -> Result<(i32, bool)> {
+    sqlx::query_as(
+        "select coalesce((select max(number) from diffmig.batch where session_id = $1 and entity = $2), 0) + 1, \
+         exists (select from diffmig.quarantine where entity = $2 and status <> 'resolved') \
+         or exists (select from diffmig.pending_reference where entity = $2)",
+    )
+    .bind(session_id)
+    .bind(entity)
+    .fetch_one(connection)
+    .await
+    .map_err(failed("reading where the entity stands"))
+}

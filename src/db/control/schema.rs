@@ -1,0 +1,121 @@
+//! Creates and checks the control schema.
+
+use super::failed;
+use crate::db::server::Connection;
+use crate::error::{Error, Kind, Result};
+use sqlx::{Connection as _, Executor};
+use uuid::Uuid;
+
+/// The control schema this binary was made for.
+pub const SCHEMA_VERSION: i32 = 1;
+
+const MIGRATIONS: &[(i32, &str)] = &[(1, include_str!("../../../migrations/0001_control.sql"))];
+
+/// What is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installed {
+    /// No control schema.
+    Absent,
+    /// The schema of this installation.
+    Present {
+        /// Its id, part of every derived target id.
+        installation_id: Uuid,
+    },
+}
+
+/// Looks for the control schema without changing anything.
+///
+/// # Errors
+/// It is damaged, or newer than this binary (exit 17).
+pub async fn look(connection: &mut Connection) -> Result<Installed> {
+    let (schema, table): (bool, bool) = sqlx::query_as(
+        "select pg_catalog.to_regnamespace('diffmig') is not null, \
+         pg_catalog.to_regclass('diffmig.installation') is not null",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed("looking for the control schema"))?;
+    if !schema {
+        return Ok(Installed::Absent);
+    }
+    if !table {
+        return Err(Error::new(
+            Kind::ControlState,
+            "target: the schema diffmig is not a control schema",
+        )
+        .cause("it has no table diffmig.installation")
+        .state("nothing was changed")
+        .next("drop or rename the schema diffmig of the target if it is not needed"));
+    }
+    let row: Option<(Uuid, i32)> =
+        sqlx::query_as("select installation_id, schema_version from diffmig.installation")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed("reading the control schema"))?;
+    match row {
+        Some((_, version)) if version > SCHEMA_VERSION => {
+            let what =
+                format!("control schema {version} is newer than this binary ({SCHEMA_VERSION})");
+            Err(Error::new(Kind::ControlState, what)
+                .state("nothing was changed")
+                .next("use the newer diffmig"))
+        }
+        Some((installation_id, _)) => Ok(Installed::Present { installation_id }),
+        None => Err(
+            Error::new(Kind::ControlState, "the control schema is damaged")
+                .cause("diffmig.installation is empty")
+                .next("restore the schema diffmig from a backup of the target"),
+        ),
+    }
+}
+
+/// Creates the control schema when it is missing, in one transaction; returns the installation's id.
+///
+/// # Errors
+/// As [`look`], or the role may not create a schema.
+pub async fn ensure(connection: &mut Connection) -> Result<Uuid> {
+    if let Installed::Present { installation_id } = look(connection).await? {
+        return Ok(installation_id);
+    }
+    let failed = failed("creating the control schema");
+    let mut transaction = connection.begin().await.map_err(&failed)?;
+    // Two first runs at the same time: the second waits here and finds the schema.
+    sqlx::query("select pg_catalog.pg_advisory_xact_lock(7248301)")
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+    if let Installed::Present { installation_id } = look(&mut transaction).await? {
+        return Ok(installation_id);
+    }
+    for (_, script) in MIGRATIONS {
+        (&mut *transaction)
+            .execute(*script)
+            .await
+            .map_err(&failed)?;
+    }
+    let (installation_id,): (Uuid,) = sqlx::query_as(
+        "insert into diffmig.installation (schema_version) values ($1) returning installation_id",
+    )
+    .bind(SCHEMA_VERSION)
+    .fetch_one(&mut *transaction)
+    .await
+    .map_err(&failed)?;
+    transaction.commit().await.map_err(&failed)?;
+    Ok(installation_id)
+}
+
+/// Tells which ledgers exist.
+///
+/// # Errors
+/// The query fails.
+pub async fn ledgers(connection: &mut Connection) -> Result<Vec<String>> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "select substring(c.relname::text from 8) from pg_catalog.pg_class c \
+         where c.relnamespace = pg_catalog.to_regnamespace('diffmig') and c.relkind = 'r' \
+         and c.relname::text like 'ledger\\_%'",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed("listing the ledgers"))?;
+    Ok(rows.into_iter().map(|(name,)| name).collect())
+}

@@ -1,0 +1,155 @@
+//! Opens connections with every setting pinned and verified.
+
+use super::failure::{explain, explain_connect};
+use crate::domain::connection::{ConnectionSpec, Side, TlsMode};
+use crate::error::{Error, Kind, Result};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor};
+use std::time::Duration;
+
+/// One connection to PostgreSQL.
+pub type Connection = PgConnection;
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the settings may take; they touch no table.
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Everything that changes how values look or whether rows are seen. Poolers drop start-up
+/// parameters, so these are statements, and the result is read back.
+const PINNED: &[(&str, &str, &str)] = &[
+    ("TimeZone", "'UTC'", "UTC"),
+    ("DateStyle", "'ISO, MDY'", "ISO, MDY"),
+    ("IntervalStyle", "'postgres'", "postgres"),
+    ("bytea_output", "'hex'", "hex"),
+    ("extra_float_digits", "1", "1"),
+    ("client_encoding", "'UTF8'", "UTF8"),
+    ("standard_conforming_strings", "on", "on"),
+    ("row_security", "off", "off"),
+    (
+        "default_transaction_isolation",
+        "'read committed'",
+        "read committed",
+    ),
+    ("statement_timeout", "0", "0"),
+    ("idle_in_transaction_session_timeout", "0", "0"),
+    ("client_min_messages", "error", "error"),
+    ("jit", "off", "off"),
+];
+
+/// A database that connections are opened to.
+#[derive(Debug, Clone)]
+pub struct Server {
+    spec: ConnectionSpec,
+    search_path: String,
+}
+
+impl Server {
+    /// Prepares the way to a database; nothing is opened yet.
+    ///
+    /// `schema` is what unqualified names in source queries mean; on the target the path is empty.
+    pub fn new(spec: ConnectionSpec, schema: &str) -> Self {
+        let search_path = match spec.side {
+            Side::Source => crate::domain::identifier::quote_identifier(schema),
+            Side::Target => "''".to_owned(),
+        };
+        Server { spec, search_path }
+    }
+
+    /// Returns the way to the database.
+    pub fn spec(&self) -> &ConnectionSpec {
+        &self.spec
+    }
+
+    fn options(&self) -> PgConnectOptions {
+        let spec = &self.spec;
+        let mode = match spec.tls {
+            TlsMode::Disable => PgSslMode::Disable,
+            TlsMode::Prefer => PgSslMode::Prefer,
+            TlsMode::Require => PgSslMode::Require,
+            TlsMode::VerifyCa => PgSslMode::VerifyCa,
+            TlsMode::VerifyFull => PgSslMode::VerifyFull,
+        };
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .username(&spec.user)
+            .database(&spec.database)
+            .port(spec.port)
+            .ssl_mode(mode)
+            .application_name("diffmig");
+        options = if spec.host.starts_with('/') {
+            options.socket(&spec.host)
+        } else {
+            options.host(&spec.host)
+        };
+        if let Some(password) = &spec.password {
+            options = options.password(password.reveal());
+        }
+        if let Some(file) = &spec.root_certificate {
+            options = options.ssl_root_cert(file);
+        }
+        options.disable_statement_logging()
+    }
+
+    /// Opens a connection, pins its settings and verifies them.
+    ///
+    /// # Errors
+    /// No connection, a refusal, or a setting that does not hold (a transaction-mode pooler).
+    pub async fn open(&self) -> Result<Connection> {
+        let options = self.options();
+        let connecting = PgConnection::connect_with(&options);
+        let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(explain_connect(&self.spec, &error)),
+            Err(_) => {
+                let what = format!("{}: cannot connect to {}", self.spec.side.word(), self.spec);
+                return Err(Error::new(Kind::Connect, what)
+                    .cause(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))
+                    .state("nothing was started")
+                    .next("run the same command again"));
+            }
+        };
+        match tokio::time::timeout(SETTINGS_TIMEOUT, self.pin(&mut connection)).await {
+            Ok(result) => result.map(|()| connection),
+            Err(_) => Err(Error::new(Kind::Connect, "the server stopped answering")),
+        }
+    }
+
+    async fn pin(&self, connection: &mut Connection) -> Result<()> {
+        let side = self.spec.side;
+        let mut settings = format!("set search_path = {};", self.search_path);
+        for (name, value, _) in PINNED {
+            settings.push_str(&format!("set {name} = {value};"));
+        }
+        if side == Side::Target {
+            // A batch that waits longer for somebody's lock is given up and tried again.
+            settings.push_str("set lock_timeout = '30s';");
+        } else {
+            settings.push_str("set default_transaction_read_only = on; set lock_timeout = '30s';");
+        }
+        let doing = "setting the session up";
+        let pinned = connection.execute(AssertSqlSafe(settings)).await;
+        pinned.map_err(|error| explain(side, doing, &error))?;
+        let names: Vec<String> = PINNED
+            .iter()
+            .map(|(name, _, _)| (*name).to_owned())
+            .collect();
+        let shown: Vec<(String, String)> = sqlx::query_as(
+            "select name, pg_catalog.current_setting(name) from pg_catalog.unnest($1::text[]) as name",
+        )
+        .bind(names)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(|error| explain(side, doing, &error))?;
+        for (name, _, wanted) in PINNED {
+            let found = shown.iter().find(|(shown, _)| shown == name);
+            if found.is_none_or(|(_, value)| value != wanted) {
+                let what = format!("{}: the session setting {name} does not hold", side.word());
+                return Err(Error::new(Kind::Guard, what)
+                    .cause("a pooler in transaction mode gives every statement another session")
+                    .state("nothing was started")
+                    .next("use the direct address or the pooler's session mode (port 5432)"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! All dynamic SQL: made from resolved entities only, every identifier quoted in one place.
+
+pub mod apply;
+pub mod ledger;
+pub mod projection;
+pub mod source;
+pub mod target_row;
+
+use sqlx::AssertSqlSafe;
+
+/// SQL text that was generated here, and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement(String);
+
+impl Statement {
+    fn new(text: String) -> Self {
+        Statement(text)
+    }
+
+    /// Vouches for a query of the mapping file that was parsed and rendered by the domain.
+    pub fn of_query(query: &crate::domain::expression::SourceQuery) -> Self {
+        Statement(query.sql().to_owned())
+    }
+
+    /// Returns the text, for COPY and for golden files.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Hands the text to the driver.
+    pub fn safe(&self) -> AssertSqlSafe<String> {
+        AssertSqlSafe(self.0.clone())
+    }
+}
+
+/// The columns of a key: `k0, k1`.
+pub(crate) fn key_names(count: usize) -> Vec<String> {
+    (0..count).map(|index| format!("k{index}")).collect()
+}
+
+/// Equality of two keys: `a.k0 = b.k0 and a.k1 = b.k1`.
+pub(crate) fn key_equality(left: &str, right: &str, count: usize) -> String {
+    let pairs = key_names(count)
+        .into_iter()
+        .map(|key| format!("{left}.{key} = {right}.{key}"));
+    pairs.collect::<Vec<_>>().join(" and ")
+}

@@ -1,0 +1,516 @@
+//! The statements of a batch: stage, apply, retire.
+
+use super::ledger::{key_list, ledger_name};
+use super::target_row::{Reference, TargetRow};
+use super::{Statement, key_equality, key_names};
+use crate::domain::identifier::{quote_identifier, quote_literal};
+use crate::domain::key::{Key, KeyFault};
+use crate::domain::mapping::{ConflictPolicy, DeletePolicy, IdStrategy, Literal, Missing};
+use crate::domain::resolve::ResolvedEntity;
+use uuid::Uuid;
+
+/// The stage table of a worker's connection; temporary, so that nothing is left behind by a crash.
+const STAGE: &str = "pg_temp.diffmig_stage";
+
+/// Who applies: recorded in ledger and quarantine.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer {
+    /// The session.
+    pub session_id: Uuid,
+    /// Its short number.
+    pub session_number: i32,
+}
+
+/// The statements of one entity's batches.
+#[derive(Debug, Clone)]
+pub struct ApplyStatements {
+    entity: ResolvedEntity,
+    row: TargetRow,
+    /// Creates the stage table.
+    pub create_stage: Statement,
+    /// Empties it.
+    pub clear_stage: Statement,
+    /// Fills it.
+    pub copy_stage: Statement,
+}
+
+impl ApplyStatements {
+    /// Compiles the entity.
+    pub fn new(entity: &ResolvedEntity) -> Self {
+        let row = TargetRow::new(entity);
+        let names: Vec<String> = row
+            .stage_columns
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        let columns: Vec<String> = row
+            .stage_columns
+            .iter()
+            .map(|(name, kind)| format!("{name} {kind}"))
+            .collect();
+        let keys = key_names(entity.source.key.len()).join(", ");
+        let mut indexes = String::new();
+        for reference in row.references.iter().filter(|it| it.is_self(entity)) {
+            indexes.push_str(&format!("; create index on {STAGE} ({})", reference.key));
+        }
+        if !indexes.is_empty() {
+            indexes.push_str(&format!("; create index on {STAGE} ({keys})"));
+        }
+        ApplyStatements {
+            create_stage: Statement::new(format!(
+                "create temporary table diffmig_stage ({}) on commit preserve rows{indexes}",
+                columns.join(", ")
+            )),
+            clear_stage: Statement::new(format!("truncate {STAGE}")),
+            copy_stage: Statement::new(format!(
+                "copy {STAGE} ({}) from stdin (format binary)",
+                names.join(", ")
+            )),
+            entity: entity.clone(),
+            row,
+        }
+    }
+
+    /// Marks one staged row as bad, so that the next attempt sets it aside.
+    pub fn mark(&self, ordinal: usize, sqlstate: &str, reason: &str, place: &str) -> Statement {
+        let fault = quote_literal(&format!("{sqlstate}|{reason}|{place}"));
+        Statement::new(format!(
+            "update {STAGE} set fault = {fault} where n = {ordinal}"
+        ))
+    }
+
+    /// Drops earlier findings about the staged rows; a row that is still bad is recorded again by `apply`.
+    pub fn forget(&self) -> Statement {
+        let entity = quote_literal(&self.entity.name);
+        let key = self.json_key("s");
+        Statement::new(format!(
+            "update diffmig.quarantine q set status = 'resolved', updated_at = now() from {STAGE} s \
+             where q.entity = {entity} and q.key = {key} and q.status <> 'resolved'; \
+             delete from diffmig.pending_reference w using {STAGE} s where w.entity = {entity} and w.key = {key}"
+        ))
+    }
+
+    fn json_key(&self, alias: &str) -> String {
+        let keys = key_names(self.entity.source.key.len());
+        let keys: Vec<String> = keys.iter().map(|key| format!("{alias}.{key}")).collect();
+        format!("jsonb_build_array({})", keys.join(", "))
+    }
+
+    /// Applies the staged rows with ordinals in a closed range and returns the counts:
+    /// rows in, inserted, updated, identical, conflicted, held, quarantined, rows really inserted, rows really updated.
+    pub fn apply(&self, writer: Writer, first: usize, last: usize) -> Statement {
+        let parts = [
+            self.stuck(first, last),
+            format!("resolved as materialized ({})", self.resolved(first, last)),
+            format!("planned as materialized ({})", self.planned()),
+            format!("inserted as ({})", self.insert()),
+            format!("updated as ({})", self.update()),
+            format!("recorded as ({})", self.record(writer)),
+            format!("aside as ({})", self.set_aside(writer)),
+            self.waiting(),
+        ];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let count = |action: &str| format!("count(*) filter (where action = '{action}')");
+        Statement::new(format!(
+            "with recursive {} select count(*), {}, {}, {}, {}, {}, {}, \
+             (select count(*) from inserted), (select count(*) from updated) from planned",
+            parts.join(", "),
+            count("inserted"),
+            count("updated"),
+            count("identical"),
+            count("conflicted"),
+            count("held"),
+            count("quarantined"),
+        ))
+    }
+
+    /// The rows of this batch that cannot go now, followed along self references.
+    fn stuck(&self, first: usize, last: usize) -> String {
+        let own: Vec<&Reference> = self
+            .row
+            .references
+            .iter()
+            .filter(|it| it.is_self(&self.entity) && it.missing != Missing::Null)
+            .collect();
+        if own.is_empty() {
+            return String::new();
+        }
+        let keys = key_names(1).join(", ");
+        let blocked: Vec<String> = self
+            .row
+            .references
+            .iter()
+            .filter(|it| it.missing != Missing::Null)
+            .map(|it| {
+                let in_batch = if it.is_self(&self.entity) {
+                    format!(
+                        " and not exists (select from {STAGE} p where p.k0 = s.{} and p.n between {first} and {last})",
+                        it.key
+                    )
+                } else {
+                    String::new()
+                };
+                let kind = it.kind_condition("s");
+                format!("(s.{} is not null{kind} and {}.target_id is null{in_batch})", it.key, it.alias)
+            })
+            .collect();
+        let follow: Vec<String> = own
+            .iter()
+            .map(|it| format!("s.{} = b.k0", it.key))
+            .collect();
+        let unledgered: Vec<String> = own
+            .iter()
+            .map(|it| {
+                format!(
+                    "not exists (select from {} l where l.k0 = s.{} and l.target_xmin is not null and l.deleted_at is null)",
+                    ledger_name(&self.entity.name),
+                    it.key
+                )
+            })
+            .collect();
+        format!(
+            "stuck (k0) as (select s.{keys} from {STAGE} s {} where s.n between {first} and {last} \
+             and (s.fault is not null or {}) union select s.{keys} from {STAGE} s join stuck b on {} \
+             where s.n between {first} and {last} and {})",
+            self.parent_joins(first, last, false),
+            blocked.join(" or "),
+            follow.join(" or "),
+            unledgered.join(" and ")
+        )
+    }
+
+    fn parent_joins(&self, first: usize, last: usize, with_stage: bool) -> String {
+        let mut joins = String::new();
+        for reference in &self.row.references {
+            let alias = &reference.alias;
+            let kind = reference.kind_condition("s");
+            joins.push_str(&format!(
+                " left join {} {alias} on {alias}.k0 = s.{}{kind} \
+                 and {alias}.target_xmin is not null and {alias}.deleted_at is null",
+                ledger_name(&reference.entity),
+                reference.key
+            ));
+            if with_stage && reference.is_self(&self.entity) {
+                let ledger = ledger_name(&self.entity.name);
+                let stuck = if reference.missing == Missing::Null {
+                    "p.fault is null".to_owned()
+                } else {
+                    "not exists (select from stuck b where b.k0 = p.k0)".to_owned()
+                };
+                joins.push_str(&format!(
+                    " left join lateral (select coalesce(lp.target_id, p.new_id) as target_id from {STAGE} p \
+                     left join {ledger} lp on lp.k0 = p.k0 where p.k0 = s.{} and p.n between {first} and {last} \
+                     and {stuck}) {alias}_stage on true",
+                    reference.key
+                ));
+            }
+        }
+        joins
+    }
+
+    fn resolved(&self, first: usize, last: usize) -> String {
+        let ledger = ledger_name(&self.entity.name);
+        let keys = self.entity.source.key.len();
+        let mut select = vec![
+            "s.*".to_owned(),
+            "l.target_id as l_id".into(),
+            "l.row_hash as l_hash".into(),
+            "l.applied_hash as l_applied".into(),
+            "l.target_xmin as l_xmin".into(),
+            "l.deleted_at as l_deleted".into(),
+        ];
+        let mut verdicts = " when s.fault is not null then s.fault".to_owned();
+        let mut held = Vec::new();
+        let mut pending = Vec::new();
+        for reference in &self.row.references {
+            let found = if reference.is_self(&self.entity) {
+                format!(
+                    "coalesce({0}.target_id, {0}_stage.target_id)",
+                    reference.alias
+                )
+            } else {
+                format!("{}.target_id", reference.alias)
+            };
+            select.push(format!("{found} as {}", reference.found));
+            let kind = reference.kind_condition("s");
+            let unresolved = format!(
+                "(s.{} is not null{kind} and {found} is null)",
+                reference.key
+            );
+            match reference.missing {
+                Missing::Quarantine => {
+                    let fault = format!("23503|the parent is not there|{}", reference.column);
+                    verdicts.push_str(&format!(
+                        " when {unresolved} then {}",
+                        quote_literal(&fault)
+                    ));
+                }
+                Missing::Hold => held.push(unresolved),
+                Missing::Null => pending.push(unresolved),
+            }
+        }
+        select.push(format!("case{verdicts} end as bad"));
+        select.push(format!("{} as waits", any_of(&held)));
+        select.push(format!("{} as nulled", any_of(&pending)));
+        format!(
+            "select {} from {STAGE} s left join {ledger} l on {}{} where s.n between {first} and {last}",
+            select.join(", "),
+            key_equality("l", "s", keys),
+            self.parent_joins(first, last, true)
+        )
+    }
+
+    fn planned(&self) -> String {
+        let entity = &self.entity;
+        let id = quote_identifier(&entity.id_column);
+        let differs = self.row.difference();
+        let edited = match entity.conflict {
+            ConflictPolicy::KeepTarget => {
+                " when r.l_xmin is not null and r.l_deleted is null and t.xmin <> r.l_xmin then 'conflicted'"
+            }
+            ConflictPolicy::SourceWins => "",
+        };
+        // With kept keys a row under the same key may be native to the target; it is not ours to change.
+        let native = match entity.id_strategy {
+            IdStrategy::Same => " when r.l_id is null then 'conflicted'",
+            IdStrategy::Ordered => "",
+        };
+        format!(
+            "select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case \
+             when r.bad is not null then 'quarantined' when r.waits then 'held' \
+             when t.{id} is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted' \
+             when t.{id} is null then 'inserted' \
+             when r.l_deleted is null and not ({differs}) then 'identical'{native}{edited} \
+             else 'updated' end as action \
+             from resolved r left join {} t on t.{id} = coalesce(r.l_id, r.new_id)",
+            entity.target.sql()
+        )
+    }
+
+    fn insert(&self) -> String {
+        let entity = &self.entity;
+        let mut columns = vec![quote_identifier(&entity.id_column)];
+        let mut values = vec!["p.id".to_owned()];
+        for (column, value) in self.row.inserted_values() {
+            columns.push(quote_identifier(&column));
+            values.push(value);
+        }
+        let overriding = if entity.overrides_identity {
+            " overriding system value"
+        } else {
+            ""
+        };
+        format!(
+            "insert into {} ({}){overriding} select {} from planned p where p.action = 'inserted' order by p.id returning 1",
+            entity.target.sql(),
+            columns.join(", "),
+            values.join(", ")
+        )
+    }
+
+    fn update(&self) -> String {
+        let entity = &self.entity;
+        let mut settings: Vec<String> = self
+            .row
+            .updated_values()
+            .into_iter()
+            .map(|(column, value)| format!("{} = {value}", quote_identifier(&column)))
+            .collect();
+        settings.extend(self.revival());
+        if settings.is_empty() {
+            // Nothing but the key is mapped: touching the key column keeps the statement's shape.
+            let id = quote_identifier(&entity.id_column);
+            settings.push(format!("{id} = p.id"));
+        }
+        format!(
+            "update {} t set {} from planned p where p.action = 'updated' and t.{} = p.id and t.xmin = p.t_xmin returning 1",
+            entity.target.sql(),
+            settings.join(", "),
+            quote_identifier(&entity.id_column)
+        )
+    }
+
+    /// Undoes what retiring set, when a key comes back: `"now"` becomes NULL, a boolean flips, the rest is mapped anew.
+    fn revival(&self) -> Vec<String> {
+        let DeletePolicy::Retire(settings) = &self.entity.delete else {
+            return Vec::new();
+        };
+        let unmapped = settings
+            .iter()
+            .filter(|(column, _)| !self.entity.columns.iter().any(|it| it.name == *column));
+        unmapped
+            .map(|(column, value)| {
+                let column = quote_identifier(column);
+                let revived = match value {
+                    Literal::Bool(flag) => (!flag).to_string(),
+                    _ => "null".to_owned(),
+                };
+                format!(
+                    "{column} = case when p.l_deleted is null then t.{column} else {revived} end"
+                )
+            })
+            .collect()
+    }
+
+    fn record(&self, writer: Writer) -> String {
+        let keys = key_names(self.entity.source.key.len());
+        let ledger = ledger_name(&self.entity.name);
+        let selected: Vec<String> = keys.iter().map(|key| format!("p.{key}")).collect();
+        let aside = "p.action in ('quarantined', 'held', 'conflicted')";
+        format!(
+            "insert into {ledger} as old ({0}, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at) \
+             select {1}, p.id, p.row_hash, \
+             case when {aside} and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, \
+             case when p.action in ('inserted', 'updated') then pg_catalog.pg_current_xact_id()::xid \
+             when p.action = 'identical' then p.t_xmin else p.l_xmin end, \
+             (case when {aside} then p.action else 'applied' end)::diffmig.outcome, \
+             p.nulled and not {aside}, {2}, case when {aside} then p.l_deleted end \
+             from planned p order by {1} on conflict ({0}) do update set \
+             target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, \
+             target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, \
+             session_number = excluded.session_number, deleted_at = excluded.deleted_at \
+             where (old.row_hash, old.applied_hash, old.target_xmin::text, old.outcome, old.pending, old.deleted_at) \
+             is distinct from (excluded.row_hash, excluded.applied_hash, excluded.target_xmin::text, \
+             excluded.outcome, excluded.pending, excluded.deleted_at) returning 1",
+            keys.join(", "),
+            selected.join(", "),
+            writer.session_number
+        )
+    }
+
+    fn set_aside(&self, writer: Writer) -> String {
+        let entity = quote_literal(&self.entity.name);
+        let key = self.json_key("p");
+        let session = quote_literal(&writer.session_id.to_string());
+        format!(
+            "insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session) \
+             select {entity}, {key}, case p.action when 'quarantined' then 'open' when 'held' then 'held' else 'conflict' end, \
+             case p.action when 'quarantined' then split_part(p.bad, '|', 1) when 'held' then '23503' else '40000' end, \
+             case p.action when 'quarantined' then nullif(split_part(p.bad, '|', 3), '') end, \
+             case p.action when 'quarantined' then split_part(p.bad, '|', 2) \
+             when 'held' then 'waits for a parent that is not there' \
+             when p.t_xmin is null then 'the row was removed in the target' \
+             else 'the row was changed on both sides' end, \
+             {session}::uuid, {session}::uuid \
+             from planned p where p.action in ('quarantined', 'held', 'conflicted') order by 2 \
+             on conflict (entity, key) do update set status = excluded.status, sqlstate = excluded.sqlstate, \
+             constraint_name = excluded.constraint_name, reason = excluded.reason, attempts = old.attempts + 1, \
+             last_session = excluded.last_session, updated_at = now()"
+        )
+    }
+
+    /// Remembers the references that wait for their parent.
+    fn waiting(&self) -> String {
+        let entity = quote_literal(&self.entity.name);
+        let key = self.json_key("p");
+        let rows: Vec<String> = self
+            .row
+            .references
+            .iter()
+            .filter(|it| it.missing != Missing::Quarantine)
+            .map(|it| {
+                let applies = match it.missing {
+                    Missing::Hold => "p.action = 'held'",
+                    _ => "p.action not in ('quarantined', 'held', 'conflicted')",
+                };
+                let (column, parent) = (quote_literal(&it.column), quote_literal(&it.entity));
+                let (by, found, kind) = (&it.key, &it.found, it.kind_condition("p"));
+                format!(
+                    "select {entity}, {key}, {column}, {parent}, jsonb_build_array(p.{by}) from planned p \
+                     where {applies} and p.{found} is null and p.{by} is not null{kind}"
+                )
+            })
+            .collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        format!(
+            "waiting as (insert into diffmig.pending_reference (entity, key, column_name, parent_entity, parent_key) {} \
+             on conflict (entity, key, column_name) do update set parent_entity = excluded.parent_entity, \
+             parent_key = excluded.parent_key)",
+            rows.join(" union all ")
+        )
+    }
+
+    /// Carries the delete policy out for a list of keys and returns rows in, retired, conflicted, rows really changed.
+    ///
+    /// # Errors
+    /// A key that does not fit the entity.
+    pub fn retire(&self, writer: Writer, keys: &[Key]) -> Result<Statement, KeyFault> {
+        let entity = &self.entity;
+        let types = entity.key_types();
+        let id = quote_identifier(&entity.id_column);
+        let target = entity.target.sql();
+        let ledger = ledger_name(&entity.name);
+        let count = types.len();
+        let edited = match entity.conflict {
+            ConflictPolicy::KeepTarget => {
+                "l.target_xmin is not null and t.xmin is not null and t.xmin <> l.target_xmin"
+            }
+            ConflictPolicy::SourceWins => "false",
+        };
+        let (changed, acts) = match &entity.delete {
+            DeletePolicy::Ignore => ("select 1 where false".to_owned(), "false"),
+            DeletePolicy::Retire(settings) => {
+                let settings: Vec<String> = settings
+                    .iter()
+                    .map(|(column, value)| {
+                        format!("{} = {}", quote_identifier(column), retire_value(value))
+                    })
+                    .collect();
+                let update = format!(
+                    "update {target} t set {} from gone g where g.acts and t.{id} = g.target_id and t.xmin = g.t_xmin returning 1",
+                    settings.join(", ")
+                );
+                (update, "l.target_xmin is not null and t.xmin is not null")
+            }
+        };
+        // Under `ignore` the target row stays as it is, so an edit of it is no conflict.
+        let edited = if acts == "false" { "false" } else { edited };
+        let entity_name = quote_literal(&entity.name);
+        let session = quote_literal(&writer.session_id.to_string());
+        let key = self.json_key("g");
+        Ok(Statement::new(format!(
+            "with gone as materialized (select l.*, t.xmin as t_xmin, {edited} as edited, \
+             ({acts}) and not ({edited}) as acts from {} join {ledger} l on {} \
+             left join {target} t on t.{id} = l.target_id where l.deleted_at is null or l.outcome in ('quarantined', 'held')), \
+             changed as ({changed}), \
+             recorded as (update {ledger} l set deleted_at = now(), \
+             outcome = (case when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = false, \
+             target_xmin = case when g.acts then pg_catalog.pg_current_xact_id()::xid else l.target_xmin end, \
+             session_number = {} from gone g where {}), \
+             aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, reason, first_session, last_session) \
+             select {entity_name}, {key}, 'conflict', '40000', 'deleted in the source, changed in the target', \
+             {session}::uuid, {session}::uuid from gone g where g.edited \
+             on conflict (entity, key) do update set status = excluded.status, reason = excluded.reason, \
+             sqlstate = excluded.sqlstate, constraint_name = null, attempts = old.attempts + 1, \
+             last_session = excluded.last_session, updated_at = now()), \
+             settled as (update diffmig.quarantine q set status = 'resolved', updated_at = now() from gone g \
+             where not g.edited and q.entity = {entity_name} and q.key = {key} and q.status <> 'resolved'), \
+             released as (delete from diffmig.pending_reference w using gone g where w.entity = {entity_name} and w.key = {key}) \
+             select count(*), count(*) filter (where not edited), count(*) filter (where edited), \
+             count(*) filter (where acts), (select count(*) from changed) from gone",
+            key_list(keys, &types)?,
+            key_equality("l", "g", count),
+            writer.session_number,
+            key_equality("l", "g", count),
+        )))
+    }
+}
+
+fn retire_value(value: &Literal) -> String {
+    match value {
+        Literal::Text(text) if text == "now" => "now()".into(),
+        Literal::Text(text) => quote_literal(text),
+        Literal::Number(number) => number.clone(),
+        Literal::Bool(flag) => flag.to_string(),
+    }
+}
+
+fn any_of(conditions: &[String]) -> String {
+    if conditions.is_empty() {
+        "false".to_owned()
+    } else {
+        format!("({})", conditions.join(" or "))
+    }
+}

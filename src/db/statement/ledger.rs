@@ -1,0 +1,105 @@
+//! Statements over the ledger of one entity.
+
+use super::source::key_arrays;
+use super::{Statement, key_names};
+use crate::domain::identifier::{quote_identifier, quote_literal};
+use crate::domain::key::{Key, KeyFault, KeyType};
+use crate::domain::resolve::ResolvedEntity;
+
+/// Returns the quoted, qualified name of an entity's ledger.
+pub fn ledger_name(entity: &str) -> String {
+    format!("diffmig.{}", quote_identifier(&ledger_table(entity)))
+}
+
+/// Returns the bare name of an entity's ledger table.
+pub fn ledger_table(entity: &str) -> String {
+    format!("ledger_{entity}")
+}
+
+/// Creates the ledger when it is missing.
+pub fn create(entity: &ResolvedEntity) -> Statement {
+    let keys = entity.key_types();
+    let columns: String = keys
+        .iter()
+        .enumerate()
+        .map(|(index, key_type)| {
+            format!(
+                "k{index} {}{} not null, ",
+                key_type.sql_type(),
+                key_type.order_suffix()
+            )
+        })
+        .collect();
+    Statement::new(format!(
+        "create table if not exists {} ({columns}target_id {} not null, \
+         row_hash bytea not null check (octet_length(row_hash) = 16), applied_hash bytea, target_xmin xid, \
+         outcome diffmig.outcome not null, pending boolean not null default false, \
+         session_number integer not null, deleted_at timestamptz, primary key ({}))",
+        ledger_name(&entity.name),
+        entity.id_type,
+        key_names(keys.len()).join(", ")
+    ))
+}
+
+/// Reads the ledger in key order: key, row hash, one letter.
+///
+/// The letter says what is known: `d` gone, `a` applied, `q` `h` `c` set aside; an upper-case letter
+/// (`Q`, `H`) means that an older content is in the target.
+pub fn read(entity: &ResolvedEntity) -> Statement {
+    let keys = key_names(entity.source.key.len()).join(", ");
+    Statement::new(format!(
+        "select {keys}, row_hash, (case \
+         when outcome = 'applied' and deleted_at is not null then 'd' \
+         when outcome = 'applied' then 'a' \
+         when outcome = 'conflicted' and deleted_at is not null then 'd' \
+         when outcome = 'conflicted' then 'c' \
+         when outcome = 'quarantined' then case when target_xmin is null or deleted_at is not null then 'q' else 'Q' end \
+         else case when target_xmin is null or deleted_at is not null then 'h' else 'H' end end)::\"char\" \
+         from {} order by {keys}",
+        ledger_name(&entity.name)
+    ))
+}
+
+/// Counts the rows by what became of them.
+pub fn outcomes(entity: &str) -> Statement {
+    Statement::new(format!(
+        "select count(*) filter (where outcome = 'applied' and deleted_at is null), \
+         count(*) filter (where outcome = 'quarantined'), \
+         count(*) filter (where outcome = 'held'), \
+         count(*) filter (where outcome = 'conflicted' and deleted_at is null), \
+         count(*) filter (where deleted_at is not null and outcome in ('applied', 'conflicted')), \
+         count(*) filter (where pending) from {}",
+        ledger_name(entity)
+    ))
+}
+
+/// Tells whether the ledger has any row.
+pub fn is_used(entity: &str) -> Statement {
+    Statement::new(format!(
+        "select exists (select from {})",
+        ledger_name(entity)
+    ))
+}
+
+/// Finds the waiting rows of an entity whose parent is there now.
+pub fn released(entity: &str, parent: &str, parent_type: KeyType) -> Statement {
+    Statement::new(format!(
+        "select distinct w.key from diffmig.pending_reference w join {} p \
+         on p.k0 = (w.parent_key ->> 0)::{} where w.entity = {} and w.parent_entity = {} \
+         and p.target_xmin is not null and p.deleted_at is null",
+        ledger_name(parent),
+        parent_type.sql_type(),
+        quote_literal(entity),
+        quote_literal(parent)
+    ))
+}
+
+/// A `values`-like list of keys named `g (k0, k1)`.
+pub(super) fn key_list(keys: &[Key], types: &[KeyType]) -> Result<String, KeyFault> {
+    let arrays = key_arrays(keys, types)?;
+    Ok(format!(
+        "unnest({}) as g ({})",
+        arrays.join(", "),
+        key_names(types.len()).join(", ")
+    ))
+}

@@ -1,0 +1,266 @@
+//! Statements that read the source.
+
+use super::Statement;
+use super::projection::{Projection, project};
+use crate::domain::identifier::{QualifiedName, quote_identifier, quote_literal};
+use crate::domain::key::{Key, KeyFault, KeyType};
+use crate::domain::mapping::JoinKind;
+use crate::domain::resolve::{ResolvedEntity, SourceFrom};
+use uuid::Uuid;
+
+/// The statements of one entity's source, with the shape of their rows.
+#[derive(Debug, Clone)]
+pub struct SourceStatements {
+    select_list: String,
+    relation: String,
+    from: String,
+    filter: Option<String>,
+    keys: Vec<(String, KeyType)>,
+    order: String,
+    /// Fields before the first non-key field.
+    pub key_fields: usize,
+    /// Compared fields after the key; the fault field follows.
+    pub compared_fields: usize,
+    /// Fields that only inserts write, after the fault field.
+    pub owned_fields: usize,
+    /// Whether a last field orders the target ids.
+    pub has_time: bool,
+}
+
+impl SourceStatements {
+    /// Compiles the entity.
+    pub fn new(entity: &ResolvedEntity) -> Self {
+        let scope = &entity.scope;
+        let alias = quote_identifier(&entity.source.alias);
+        let relation = match &entity.source.from {
+            SourceFrom::Table(name) => name.sql(),
+            SourceFrom::Query(query) => format!("({query})"),
+        };
+        let relation = format!("{relation} as {alias}");
+        let mut from = relation.clone();
+        for join in &entity.source.joins {
+            let kind = match join.kind {
+                JoinKind::Left => "left join",
+                JoinKind::Inner => "join",
+            };
+            let on = join.on.to_sql(&|name| scope.expression_column(name));
+            let alias = quote_identifier(&join.alias);
+            from.push_str(&format!(" {kind} {} as {alias} on {on}", join.table.sql()));
+        }
+        let filter = entity.source.filter.as_ref();
+        let filter = filter.map(|it| it.to_sql(&|name| scope.expression_column(name)));
+        let keys: Vec<(String, KeyType)> = entity
+            .source
+            .key
+            .iter()
+            .map(|(name, key_type)| (format!("{alias}.{}", quote_identifier(name)), *key_type))
+            .collect();
+        let Projection {
+            fields,
+            compared_fields,
+        } = project(entity);
+        let owned_fields = fields.len() - compared_fields - 1;
+        let mut select: Vec<String> = keys
+            .iter()
+            .map(|(sql, key_type)| format!("{sql}::{}", key_type.sql_type()))
+            .collect();
+        select.extend(fields);
+        if let Some(time) = &entity.id_time {
+            let time = scope.sql(time);
+            select.push(format!(
+                "case when isfinite({time}) then (extract(epoch from {time}) * 1000)::bigint end"
+            ));
+        }
+        let order = keys.iter().map(|(sql, key_type)| ordered(sql, *key_type));
+        SourceStatements {
+            order: order.collect::<Vec<_>>().join(", "),
+            select_list: select.join(", "),
+            key_fields: keys.len(),
+            relation,
+            from,
+            filter,
+            keys,
+            compared_fields,
+            owned_fields,
+            has_time: entity.id_time.is_some(),
+        }
+    }
+
+    fn select(&self, condition: Option<String>) -> Statement {
+        let filter = self.filter.as_ref().map(|filter| format!("({filter})"));
+        let conditions: Vec<String> = filter.into_iter().chain(condition).collect();
+        let filter = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" where {}", conditions.join(" and "))
+        };
+        Statement::new(format!(
+            "select {} from {}{filter} order by {}",
+            self.select_list, self.from, self.order
+        ))
+    }
+
+    /// Every row in key order.
+    pub fn all(&self) -> Statement {
+        self.select(None)
+    }
+
+    /// The rows of a closed key range.
+    ///
+    /// # Errors
+    /// A key that does not fit the entity.
+    pub fn range(&self, first: &Key, last: &Key) -> Result<Statement, KeyFault> {
+        let low = self.row_compare(first, ">=")?;
+        let high = self.row_compare(last, "<=")?;
+        Ok(self.select(Some(format!("{low} and {high}"))))
+    }
+
+    /// The rows of a list of keys.
+    ///
+    /// # Errors
+    /// A key that does not fit the entity.
+    pub fn keys(&self, keys: &[Key]) -> Result<Statement, KeyFault> {
+        let types: Vec<KeyType> = self.keys.iter().map(|(_, key_type)| *key_type).collect();
+        let arrays = key_arrays(keys, &types)?;
+        let condition =
+            if let ([(column, key_type)], [array]) = (self.keys.as_slice(), arrays.as_slice()) {
+                format!("{} = any({array})", ordered(column, *key_type))
+            } else {
+                let columns: Vec<String> = self
+                    .keys
+                    .iter()
+                    .map(|(sql, key_type)| ordered(sql, *key_type))
+                    .collect();
+                format!(
+                    "({}) in (select * from unnest({}))",
+                    columns.join(", "),
+                    arrays.join(", ")
+                )
+            };
+        Ok(self.select(Some(condition)))
+    }
+
+    fn row_compare(&self, key: &Key, operator: &str) -> Result<String, KeyFault> {
+        let types: Vec<KeyType> = self.keys.iter().map(|(_, key_type)| *key_type).collect();
+        let columns: Vec<String> = self
+            .keys
+            .iter()
+            .map(|(sql, key_type)| ordered(sql, *key_type))
+            .collect();
+        let values = key_literals(key, &types)?;
+        Ok(format!(
+            "({}) {operator} ({})",
+            columns.join(", "),
+            values.join(", ")
+        ))
+    }
+
+    /// Counts the rows that pass joins and filter.
+    pub fn count_passing(&self) -> Statement {
+        let filter = self
+            .filter
+            .as_ref()
+            .map(|filter| format!(" where {filter}"));
+        Statement::new(format!(
+            "select count(*) from {}{}",
+            self.from,
+            filter.unwrap_or_default()
+        ))
+    }
+
+    /// Counts the rows of the entity's own source, whatever joins and filter leave out.
+    pub fn count_relation(&self) -> Statement {
+        Statement::new(format!("select count(*) from {}", self.relation))
+    }
+
+    /// A statement that fails when the projection does not fit the source; it returns no row.
+    pub fn probe(&self) -> Statement {
+        Statement::new(format!(
+            "select {} from {} where false",
+            self.select_list, self.from
+        ))
+    }
+}
+
+fn ordered(sql: &str, key_type: KeyType) -> String {
+    match key_type {
+        KeyType::Text => format!("{sql}::text{}", key_type.order_suffix()),
+        _ => sql.to_owned(),
+    }
+}
+
+/// Renders the fields of one key as typed literals.
+pub(super) fn key_literals(key: &Key, types: &[KeyType]) -> Result<Vec<String>, KeyFault> {
+    let fields = key.fields(types)?;
+    let rendered = types.iter().zip(fields).map(|(key_type, field)| {
+        Ok(format!(
+            "{}::{}",
+            field_literal(*key_type, &field)?,
+            key_type.sql_type()
+        ))
+    });
+    rendered.collect()
+}
+
+fn field_literal(key_type: KeyType, field: &[u8]) -> Result<String, KeyFault> {
+    Ok(match key_type {
+        KeyType::Integer => {
+            let bytes = field.try_into().map_err(|_| KeyFault::Length)?;
+            quote_literal(&i64::from_be_bytes(bytes).to_string())
+        }
+        KeyType::Date => {
+            let bytes = field.try_into().map_err(|_| KeyFault::Length)?;
+            match i32::from_be_bytes(bytes) {
+                i32::MAX => "'infinity'".into(),
+                i32::MIN => "'-infinity'".into(),
+                days => format!("(date '2000-01-01' + {days})"),
+            }
+        }
+        KeyType::Uuid => {
+            let bytes = field.try_into().map_err(|_| KeyFault::Length)?;
+            quote_literal(&Uuid::from_bytes(bytes).to_string())
+        }
+        KeyType::Text => quote_literal(&String::from_utf8_lossy(field)),
+    })
+}
+
+/// Renders many keys as one array per key column.
+pub(super) fn key_arrays(keys: &[Key], types: &[KeyType]) -> Result<Vec<String>, KeyFault> {
+    let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(keys.len()); types.len()];
+    for key in keys {
+        for (index, field) in key.fields(types)?.iter().enumerate() {
+            columns[index].push(field_literal(types[index], field)?);
+        }
+    }
+    let arrays = types
+        .iter()
+        .zip(columns)
+        .map(|(key_type, values)| match key_type {
+            KeyType::Integer | KeyType::Uuid => {
+                let plain: Vec<&str> = values
+                    .iter()
+                    .map(|value| value.trim_matches('\''))
+                    .collect();
+                format!("'{{{}}}'::{}[]", plain.join(","), key_type.sql_type())
+            }
+            _ => format!("array[{}]::{}[]", values.join(","), key_type.sql_type()),
+        });
+    Ok(arrays.collect())
+}
+
+/// Locks tables against change of shape and truncation, before the snapshot is taken.
+pub fn lock_tables(tables: &[QualifiedName]) -> Statement {
+    let names: Vec<String> = tables.iter().map(QualifiedName::sql).collect();
+    Statement::new(format!(
+        "lock table {} in access share mode",
+        names.join(", ")
+    ))
+}
+
+/// Begins a read of another transaction's snapshot.
+pub fn begin_snapshot(snapshot: &str) -> Statement {
+    let snapshot = quote_literal(snapshot);
+    Statement::new(format!(
+        "begin isolation level repeatable read, read only; set transaction snapshot {snapshot}"
+    ))
+}

@@ -1,0 +1,17 @@
+//! Nouns: plain values and pure functions, without I/O.
+
+pub mod canonical;
+pub mod catalog;
+pub mod connection;
+pub mod detection;
+pub mod event;
+pub mod expression;
+pub mod identifier;
+pub mod json_text;
+pub mod key;
+pub mod mapping;
+pub mod plan;
+pub mod resolve;
+pub mod session;
+pub mod target_id;
+pub mod tuple;

@@ -1,0 +1,262 @@
+//! The canonical row: what is compared, hashed and staged.
+//!
+//! Field order of a source tuple: key columns, compared columns, fault, columns owned by the target,
+//! and, if the mapping orders ids by a time, milliseconds since 1970. The row hash covers everything
+//! up to and including the fault, so a row that was mended is never taken for the faulty one.
+
+use super::json_text::{canonical_json, wrap_raw};
+use super::key::{Key, KeyFault, KeyType, encode_field};
+use super::mapping::JsonFallback;
+use super::resolve::{ResolvedEntity, ResolvedValue};
+use super::tuple::{Fields, Tuple, TupleFault, put_field, row_hash};
+
+/// A source tuple that does not have the promised shape.
+#[derive(Debug, thiserror::Error)]
+pub enum CanonicalFault {
+    /// The frame is broken.
+    #[error(transparent)]
+    Tuple(#[from] TupleFault),
+    /// A key field is unusable.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// Too few fields.
+    #[error("a source row has fewer fields than its projection")]
+    Fields,
+}
+
+/// How one JSON text field is treated.
+#[derive(Debug, Clone)]
+struct JsonField {
+    index: usize,
+    column: String,
+    on_error: JsonFallback,
+    empty_is_null: bool,
+    not_null: bool,
+}
+
+/// The shape of an entity's tuples.
+#[derive(Debug, Clone)]
+pub struct RowShape {
+    key_types: Vec<KeyType>,
+    hashed_fields: usize,
+    total_fields: usize,
+    has_time: bool,
+    json: Vec<JsonField>,
+}
+
+impl RowShape {
+    /// Derives the shape from a resolved entity.
+    pub fn new(entity: &ResolvedEntity) -> Self {
+        let key_types = entity.key_types();
+        let compared = entity.compared_count();
+        let mut json = Vec::new();
+        let mut at = key_types.len();
+        let mut hashed_fields = 0;
+        for (index, column) in entity.columns.iter().enumerate() {
+            if index == compared {
+                at += 1;
+                hashed_fields = at;
+            }
+            if let ResolvedValue::Json {
+                on_error,
+                empty_is_null,
+                ..
+            } = &column.value
+            {
+                json.push(JsonField {
+                    index: at,
+                    column: column.name.clone(),
+                    on_error: on_error.clone(),
+                    empty_is_null: *empty_is_null,
+                    not_null: column.not_null,
+                });
+            }
+            at += if matches!(column.value, ResolvedValue::Poly { .. }) {
+                2
+            } else {
+                1
+            };
+        }
+        if entity.columns.len() == compared {
+            at += 1;
+            hashed_fields = at;
+        }
+        let has_time = entity.id_time.is_some();
+        RowShape {
+            key_types,
+            hashed_fields,
+            total_fields: at + usize::from(has_time),
+            has_time,
+            json,
+        }
+    }
+
+    /// Returns the key's types.
+    pub fn key_types(&self) -> &[KeyType] {
+        &self.key_types
+    }
+
+    /// Returns how many fields are staged: all but the time.
+    pub fn staged_fields(&self) -> usize {
+        self.total_fields - usize::from(self.has_time)
+    }
+}
+
+/// One row at a time, with buffers that are used again for the next.
+#[derive(Debug)]
+pub struct CanonicalRow {
+    shape: RowShape,
+    key: Key,
+    hash: [u8; 16],
+    time_millis: Option<i64>,
+    /// The staged fields of rows that had to be rewritten.
+    rewritten: Vec<u8>,
+    tuple: Option<Tuple>,
+    staged_end: usize,
+}
+
+impl CanonicalRow {
+    /// Prepares buffers for rows of a shape.
+    pub fn new(shape: RowShape) -> Self {
+        CanonicalRow {
+            shape,
+            key: Key::default(),
+            hash: [0; 16],
+            time_millis: None,
+            rewritten: Vec::new(),
+            tuple: None,
+            staged_end: 0,
+        }
+    }
+
+    /// Returns the key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Returns the row hash.
+    pub fn hash(&self) -> &[u8; 16] {
+        &self.hash
+    }
+
+    /// Returns the time that orders the id.
+    pub fn time_millis(&self) -> Option<i64> {
+        self.time_millis
+    }
+
+    /// Returns the framed fields to stage.
+    pub fn staged(&self) -> &[u8] {
+        match &self.tuple {
+            Some(tuple) => &tuple.framed_fields()[..self.staged_end],
+            None => &self.rewritten,
+        }
+    }
+
+    /// Takes the next source tuple.
+    ///
+    /// # Errors
+    /// The tuple does not have the shape.
+    pub fn read(&mut self, tuple: Tuple) -> Result<(), CanonicalFault> {
+        self.key.0.clear();
+        let framed = tuple.framed_fields();
+        let mut fields = Fields::new(framed);
+        for key_type in &self.shape.key_types {
+            let field = fields.next().ok_or(CanonicalFault::Fields)??;
+            encode_field(*key_type, field, &mut self.key.0)?;
+        }
+        let consumed = |fields: &Fields<'_>| framed.len() - fields.rest().len();
+        for _ in self.shape.key_types.len()..self.shape.hashed_fields {
+            fields.next().ok_or(CanonicalFault::Fields)??;
+        }
+        let hashed_end = consumed(&fields);
+        for _ in self.shape.hashed_fields..self.shape.staged_fields() {
+            fields.next().ok_or(CanonicalFault::Fields)??;
+        }
+        self.staged_end = consumed(&fields);
+        self.time_millis = None;
+        if self.shape.has_time {
+            let field = fields.next().ok_or(CanonicalFault::Fields)??;
+            let bytes = field.and_then(|bytes| bytes.try_into().ok());
+            self.time_millis = bytes.map(i64::from_be_bytes);
+        }
+        if self.shape.json.is_empty() {
+            self.hash = row_hash(&framed[..hashed_end]);
+            self.tuple = Some(tuple);
+        } else {
+            let hashed_end = self.rewrite(&framed[..self.staged_end])?;
+            self.hash = row_hash(&self.rewritten[..hashed_end]);
+            self.tuple = None;
+        }
+        Ok(())
+    }
+
+    /// Copies the row with every JSON text in PostgreSQL's canonical form; returns where the hashed part ends.
+    fn rewrite(&mut self, framed: &[u8]) -> Result<usize, CanonicalFault> {
+        self.rewritten.clear();
+        let mut fault: Option<String> = None;
+        let mut hashed_end = 0;
+        let mut json = self.shape.json.iter().peekable();
+        let mut text = Vec::new();
+        for (index, field) in Fields::new(framed).enumerate() {
+            let field = field?;
+            if let Some(rule) = json.next_if(|rule| rule.index == index) {
+                text.clear();
+                let parsed = parse_json(rule, field, &mut text);
+                if let Err(reason) = &parsed {
+                    fault.get_or_insert_with(|| format!("{reason}|{}", rule.column));
+                }
+                let value = matches!(parsed, Ok(true)).then_some(text.as_slice());
+                put_field(&mut self.rewritten, value);
+            } else if index + 1 == self.shape.hashed_fields {
+                // A fault that the source found comes first: it may be why the JSON is missing.
+                put_field(
+                    &mut self.rewritten,
+                    field.or(fault.as_ref().map(String::as_bytes)),
+                );
+            } else {
+                put_field(&mut self.rewritten, field);
+            }
+            if index + 1 == self.shape.hashed_fields {
+                hashed_end = self.rewritten.len();
+            }
+        }
+        Ok(hashed_end)
+    }
+}
+
+/// The first byte of binary jsonb.
+const JSONB_VERSION: u8 = 1;
+
+/// Writes binary jsonb and returns whether there is a value, or `sqlstate|reason`.
+fn parse_json(
+    rule: &JsonField,
+    field: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) -> Result<bool, &'static str> {
+    let is_null = match field {
+        None => true,
+        Some(text) => text.is_empty() && rule.empty_is_null,
+    };
+    if !is_null {
+        let text = field.unwrap_or_default();
+        out.push(JSONB_VERSION);
+        if canonical_json(text, out).is_ok() {
+            return Ok(true);
+        }
+        out.truncate(1);
+        match &rule.on_error {
+            JsonFallback::Error => return Err("22P02|not valid JSON"),
+            JsonFallback::Wrap(key) => {
+                return match wrap_raw(key, text, out) {
+                    Ok(()) => Ok(true),
+                    Err(_) => Err("22P05|text that JSON cannot hold"),
+                };
+            }
+            JsonFallback::Null => {}
+        }
+    }
+    if rule.not_null {
+        return Err("23502|NULL in a required column");
+    }
+    Ok(false)
+}

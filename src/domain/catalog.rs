@@ -1,0 +1,105 @@
+//! What a database looks like: tables, columns, types, keys.
+
+use super::identifier::QualifiedName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What makes a database the same one as yesterday.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseIdentity {
+    /// The cluster's system identifier; empty when the role may not read it.
+    pub system_identifier: String,
+    /// The database's oid.
+    pub database_oid: i64,
+    /// The database's name.
+    pub database: String,
+}
+
+/// The kind of a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RelationKind {
+    /// A plain table.
+    Table,
+    /// A partitioned table.
+    Partitioned,
+    /// A view, materialised or not.
+    View,
+    /// A foreign table.
+    Foreign,
+}
+
+/// The type of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnType {
+    /// As PostgreSQL prints it, quoted and qualified where needed: `numeric(5,4)`, `public.mood`.
+    pub display: String,
+    /// The name of the base type after following domains: `int4`, `text`, `numeric`, `_text`.
+    pub base: String,
+    /// Precision, length or scale of the type as printed: `(5,4)`; empty without.
+    pub modifier: String,
+    /// The labels when it is an enum.
+    pub enum_labels: Option<Vec<String>>,
+    /// Whether the declared type is a domain.
+    pub is_domain: bool,
+    /// Whether the base type is built in (schema `pg_catalog`).
+    pub is_builtin: bool,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its exact name.
+    pub name: String,
+    /// Its type.
+    pub column_type: ColumnType,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// Whether an insert may leave it out.
+    pub has_default: bool,
+    /// Whether PostgreSQL computes it.
+    pub is_generated: bool,
+    /// Whether it is `generated always as identity`.
+    pub identity_always: bool,
+}
+
+/// A table, view or foreign table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// Its name.
+    pub name: QualifiedName,
+    /// Its oid.
+    pub oid: i64,
+    /// Its kind.
+    pub kind: RelationKind,
+    /// Its columns in order.
+    pub columns: Vec<Column>,
+    /// The columns of the primary key, in key order.
+    pub primary_key: Vec<String>,
+    /// The planner's estimate; -1 when it was never analysed.
+    pub estimated_rows: i64,
+}
+
+impl Table {
+    /// Finds a column by its exact name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+/// The tables of the schemas that were read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// The database it belongs to.
+    pub identity: DatabaseIdentity,
+    /// `server_version_num`, as 150004.
+    pub server_version: i32,
+    /// The tables by name.
+    pub tables: BTreeMap<QualifiedName, Table>,
+}
+
+impl Catalog {
+    /// Finds a table.
+    pub fn table(&self, name: &QualifiedName) -> Option<&Table> {
+        self.tables.get(name)
+    }
+}

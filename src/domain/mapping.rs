@@ -1,0 +1,146 @@
+//! The mapping file as parsed: what the operator asked for, not yet bound to any database.
+
+pub mod column;
+pub mod entity;
+pub mod issue;
+pub mod reader;
+pub mod template;
+
+pub use column::{
+    CaseArm, Codes, ColumnRef, ColumnRule, Fallback, JsonFallback, Literal, Missing, Normalize,
+    PolyTarget, Rule,
+};
+pub use entity::{DeletePolicy, Entity, IdRule, IdStrategy, Join, JoinKind, SourceRelation};
+pub use issue::{MappingIssue, Spot};
+pub use template::{NullPolicy, TemplatePart, TextFilter};
+
+use reader::{Reader, Section};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What happens when both sides of a row changed since the last run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictPolicy {
+    /// The edit in the target stays; the row is reported. The default.
+    KeepTarget,
+    /// The source overwrites the edit.
+    SourceWins,
+}
+
+/// A whole mapping file.
+#[derive(Debug, Clone)]
+pub struct Mapping {
+    /// The schema of unqualified source tables; `public` by default.
+    pub source_schema: String,
+    /// What naive timestamps of the source mean, unless a column says otherwise.
+    pub source_time_zone: Option<String>,
+    /// The schema of unqualified target tables; `public` by default.
+    pub target_schema: String,
+    /// The entities in file order.
+    pub entities: Vec<Entity>,
+    /// blake3 of the file's text, hexadecimal.
+    pub digest: String,
+}
+
+/// Values that hold for every entity that does not say otherwise.
+#[derive(Debug, Clone)]
+pub(crate) struct Defaults {
+    pub delete: DeletePolicy,
+    pub conflict: ConflictPolicy,
+    pub codes: BTreeMap<String, Codes>,
+}
+
+/// Parses a mapping file.
+///
+/// # Errors
+/// Every problem of the text at once, in file order; columns and tables are checked later, against the catalogs.
+pub fn parse(text: &str) -> Result<Mapping, Vec<MappingIssue>> {
+    let mut reader = Reader::new(text);
+    let table = match toml::de::DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let at = error.span().map_or(0, |span| span.start);
+            reader.report(at, "", error.message(), None);
+            return Err(reader.issues);
+        }
+    };
+    let mapping = read_mapping(&mut reader, &table);
+    if reader.issues.is_empty() {
+        Ok(mapping)
+    } else {
+        reader.issues.sort_by_key(|issue| issue.spot);
+        Err(reader.issues)
+    }
+}
+
+fn read_mapping(reader: &mut Reader<'_>, table: &toml::Spanned<toml::de::DeTable<'_>>) -> Mapping {
+    let root = Section::root(table);
+    root.only(
+        reader,
+        &[
+            "version", "source", "target", "defaults", "codes", "entities",
+        ],
+    );
+    match root.integer(reader, "version") {
+        Some(1) => {}
+        Some(_) => root.fault(reader, "version", "this diffmig reads version 1 only", None),
+        None => root.fault(reader, "version", "`version = 1` is missing", None),
+    }
+    let source = root.section(reader, "source");
+    let target = root.section(reader, "target");
+    if let Some(source) = &source {
+        source.only(reader, &["schema", "time_zone"]);
+    }
+    if let Some(target) = &target {
+        target.only(reader, &["schema"]);
+    }
+    let schema_of = |reader: &mut Reader<'_>, section: &Option<Section<'_>>| {
+        let named = section.as_ref().and_then(|it| it.string(reader, "schema"));
+        named.unwrap_or_else(|| "public".into())
+    };
+    let source_schema = schema_of(reader, &source);
+    let target_schema = schema_of(reader, &target);
+    let source_time_zone = source.and_then(|it| it.string(reader, "time_zone"));
+    let defaults = read_defaults(reader, &root);
+    let mut entities = Vec::new();
+    match root.section(reader, "entities") {
+        Some(all) => {
+            for section in all.sections(reader) {
+                entities.extend(entity::read(reader, &section, &defaults));
+            }
+        }
+        None => root.fault(reader, "entities", "the mapping names no entity", None),
+    }
+    Mapping {
+        source_schema,
+        source_time_zone,
+        target_schema,
+        entities,
+        digest: blake3::hash(reader.text.as_bytes()).to_hex().to_string(),
+    }
+}
+
+fn read_defaults(reader: &mut Reader<'_>, root: &Section<'_>) -> Defaults {
+    let mut defaults = Defaults {
+        delete: DeletePolicy::Ignore,
+        conflict: ConflictPolicy::KeepTarget,
+        codes: BTreeMap::new(),
+    };
+    if let Some(section) = root.section(reader, "defaults") {
+        section.only(reader, &["delete", "conflict"]);
+        if let Some(policy) = entity::read_delete(reader, &section) {
+            defaults.delete = policy;
+        }
+        if let Some(policy) = entity::read_conflict(reader, &section) {
+            defaults.conflict = policy;
+        }
+    }
+    if let Some(section) = root.section(reader, "codes") {
+        for table in section.sections(reader) {
+            let codes = column::read_code_table(reader, &table);
+            defaults.codes.insert(table.name().to_owned(), codes);
+        }
+    }
+    defaults
+}

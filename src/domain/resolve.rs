@@ -1,0 +1,54 @@
+//! Binds a mapping to both catalogs. Only what comes out of here reaches SQL.
+
+pub mod column;
+pub mod conversion;
+pub mod entity;
+pub mod scope;
+
+pub use column::{ResolvedColumn, ResolvedValue};
+pub use conversion::{Conversion, Transport};
+pub use entity::{ResolvedEntity, ResolvedJoin, ResolvedSource, SourceFrom};
+pub use scope::Scope;
+
+use super::catalog::{Catalog, Column};
+use super::mapping::{Mapping, MappingIssue};
+use std::collections::BTreeMap;
+
+/// Both catalogs and the columns of every source query, by entity.
+#[derive(Debug, Clone, Copy)]
+pub struct Catalogs<'a> {
+    /// The source.
+    pub source: &'a Catalog,
+    /// The target.
+    pub target: &'a Catalog,
+    /// What the server says each `source.query` returns.
+    pub query_columns: &'a BTreeMap<String, Vec<Column>>,
+}
+
+/// Checks the whole mapping against both databases.
+///
+/// # Errors
+/// Every problem at once, in file order.
+pub fn resolve(
+    mapping: &Mapping,
+    catalogs: Catalogs<'_>,
+) -> Result<Vec<ResolvedEntity>, Vec<MappingIssue>> {
+    let mut issues = Vec::new();
+    let keys = entity::key_types(mapping, catalogs, &mut issues);
+    let mut resolved = Vec::new();
+    for declared in &mapping.entities {
+        resolved.extend(entity::resolve(
+            mapping,
+            declared,
+            catalogs,
+            &keys,
+            &mut issues,
+        ));
+    }
+    if issues.is_empty() {
+        Ok(resolved)
+    } else {
+        issues.sort_by_key(|issue| issue.spot);
+        Err(issues)
+    }
+}

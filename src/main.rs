@@ -1,0 +1,7 @@
+//! The diffmig command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    diffmig::cli::main()
+}

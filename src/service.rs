@@ -1,0 +1,22 @@
+//! Verbs: each takes a typed request and returns a typed report, and prints nothing.
+
+pub mod analyze;
+pub mod control;
+pub mod detect;
+pub mod journal;
+pub mod lease;
+pub mod logs;
+pub mod migrate;
+pub mod rows;
+pub mod status;
+
+/// The host's name, for leases and sessions.
+pub(crate) fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
+/// This process, as the control tables hold it.
+pub(crate) fn process_id() -> i32 {
+    i32::try_from(std::process::id()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,121 @@
+//! The differential detector: source against ledger, one pass over both.
+
+pub mod entity;
+pub mod sink;
+
+use crate::context::{Context, Selection};
+use crate::db::control::{detection, schema};
+use crate::db::source::Snapshot;
+use crate::domain::detection::{DetectMode, Detection, DetectionCounts};
+use crate::domain::event::{Event, Level};
+use crate::domain::identifier::QualifiedName;
+use crate::domain::resolve::ResolvedEntity;
+use crate::error::Result;
+use chrono::Utc;
+use futures::stream::{StreamExt, TryStreamExt};
+use serde_json::json;
+use uuid::Uuid;
+
+/// What to detect.
+#[derive(Debug, Clone, Default)]
+pub struct DetectRequest {
+    /// Which entities.
+    pub selection: Selection,
+    /// How to read.
+    pub mode: DetectMode,
+    /// Entities read at the same time.
+    pub max_concurrent: usize,
+    /// Whether to keep the result; a dry run does not.
+    pub store: bool,
+}
+
+/// Finds every new, modified and deleted key and stores them under a detection id.
+///
+/// # Errors
+/// A side cannot be read whole: then nothing is said about any entity.
+pub async fn detect(context: &Context, request: &DetectRequest) -> Result<Detection> {
+    let entities = context.select(&request.selection)?;
+    let snapshot = Snapshot::take(&context.source, &watched(&entities)).await?;
+    let detection = detect_in(context, request, &snapshot).await?;
+    snapshot.release().await?;
+    Ok(detection)
+}
+
+/// Lists the tables that entities read, each once.
+pub(crate) fn watched(entities: &[&ResolvedEntity]) -> Vec<QualifiedName> {
+    let tables = entities
+        .iter()
+        .flat_map(|entity| entity.source.watched.iter().cloned());
+    let mut tables: Vec<QualifiedName> = tables.collect();
+    tables.sort();
+    tables.dedup();
+    tables
+}
+
+/// Detects in a snapshot that the caller keeps.
+///
+/// # Errors
+/// As [`detect`].
+pub(crate) async fn detect_in(
+    context: &Context,
+    request: &DetectRequest,
+    snapshot: &Snapshot,
+) -> Result<Detection> {
+    let entities = context.select(&request.selection)?;
+    let started_at = Utc::now();
+    let detection_id = Uuid::new_v4();
+    let mut control = context.target.open().await?;
+    if request.store {
+        schema::ensure(&mut control).await?;
+        let identity = &context.catalogs.0.identity;
+        let digest = &context.mapping.digest;
+        detection::start(&mut control, detection_id, request.mode, digest, identity).await?;
+    }
+    let installed = schema::look(&mut control).await?;
+    let ledgers = match installed {
+        schema::Installed::Absent => Vec::new(),
+        schema::Installed::Present { .. } => schema::ledgers(&mut control).await?,
+    };
+    let pass = entity::Pass {
+        context,
+        snapshot,
+        ledgers: &ledgers,
+        detection_id: request.store.then_some(detection_id),
+    };
+    let width = request.max_concurrent.max(1);
+    let mut counts: Vec<DetectionCounts> = futures::stream::iter(entities)
+        .map(|entity| entity::detect(&pass, entity))
+        .buffer_unordered(width)
+        .try_collect()
+        .await?;
+    counts.sort_by_key(|it| {
+        context
+            .entities
+            .iter()
+            .position(|entity| entity.name == it.entity)
+    });
+    if request.store {
+        detection::finish(&mut control, detection_id).await?;
+    }
+    for it in &counts {
+        let message = format!(
+            "{} new, {} modified, {} deleted",
+            it.new, it.modified, it.deleted
+        );
+        context.emit(Event::of_entity(
+            Level::Info,
+            &it.entity,
+            "detect",
+            message,
+            json!(it),
+        ));
+    }
+    Ok(Detection {
+        detection_id,
+        started_at,
+        finished_at: Utc::now(),
+        mode: request.mode,
+        mapping_digest: context.mapping.digest.clone(),
+        entities: counts,
+    })
+}

@@ -1,0 +1,110 @@
+//! Holds the right to write while a session runs.
+
+use super::{host_name, process_id};
+use crate::db::control::lease;
+use crate::db::server::Server;
+use crate::error::{Error, Kind, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+/// How often the heartbeat is renewed: three times within the life of a lease.
+const BEAT: Duration = Duration::from_secs(10);
+/// How often a waiting process looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A lease with its heartbeat.
+pub(crate) struct HeldLease {
+    /// The epoch that every batch proves.
+    pub epoch: i64,
+    lost: Arc<AtomicBool>,
+    beat: JoinHandle<()>,
+    server: Server,
+}
+
+impl HeldLease {
+    /// Takes the lease, waiting up to `patience` for another holder.
+    ///
+    /// # Errors
+    /// Somebody else holds it (exit 11).
+    pub async fn take(server: &Server, session_id: Uuid, patience: Duration) -> Result<HeldLease> {
+        let mut connection = server.open().await?;
+        let deadline = Instant::now() + patience;
+        let epoch = loop {
+            let taken =
+                lease::acquire(&mut connection, session_id, &host_name(), process_id()).await;
+            match taken {
+                Ok(epoch) => break epoch,
+                Err(error) if error.kind() == Kind::LeaseHeld && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let lost = Arc::new(AtomicBool::new(false));
+        let beat = tokio::spawn(beat(server.clone(), epoch, Arc::clone(&lost)));
+        Ok(HeldLease {
+            epoch,
+            lost,
+            beat,
+            server: server.clone(),
+        })
+    }
+
+    /// Fails when the heartbeat found another epoch.
+    ///
+    /// # Errors
+    /// The lease was taken (exit 16).
+    pub fn check(&self) -> Result<()> {
+        if self.lost.load(Ordering::SeqCst) {
+            return Err(Error::new(
+                Kind::Fenced,
+                format!("lease epoch {} was taken by another process", self.epoch),
+            )
+            .state("nothing of the open batch was written; every earlier batch is committed")
+            .next("diffmig status shows who works now"));
+        }
+        Ok(())
+    }
+
+    /// Stops the heartbeat and gives the lease back.
+    ///
+    /// # Errors
+    /// The target cannot be reached; the lease then runs out by itself.
+    pub async fn release(self) -> Result<()> {
+        self.beat.abort();
+        let mut connection = self.server.open().await?;
+        lease::release(&mut connection, self.epoch).await
+    }
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        self.beat.abort();
+    }
+}
+
+/// Renews on a connection of its own, so that a long batch never starves the heartbeat.
+async fn beat(server: Server, epoch: i64, lost: Arc<AtomicBool>) {
+    let mut connection = None;
+    loop {
+        tokio::time::sleep(BEAT).await;
+        if connection.is_none() {
+            connection = server.open().await.ok();
+        }
+        let Some(open) = connection.as_mut() else {
+            continue;
+        };
+        match tokio::time::timeout(BEAT, lease::renew(open, epoch)).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                lost.store(true, Ordering::SeqCst);
+                return;
+            }
+            // The connection is of no use any more; the next beat opens another.
+            Ok(Err(_)) | Err(_) => connection = None,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The executor: applies a detection in waves, batch by batch.
+
+pub mod accounting;
+pub mod batch;
+pub mod bisect;
+pub mod entity;
+pub mod reader;
+pub mod session;
+
+pub use accounting::{EntityReport, MigrateReport};
+
+use crate::context::{Context, Selection};
+use crate::db::control::detection::LedgerCounts;
+use crate::domain::detection::DetectMode;
+use crate::domain::plan::Plan;
+use crate::domain::session::SessionState;
+use crate::error::{Error, Kind, Result};
+use crate::service::detect::{DetectRequest, detect};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How to migrate.
+#[derive(Debug, Clone)]
+pub struct MigrateRequest {
+    /// Which entities.
+    pub selection: Selection,
+    /// Apply this stored detection instead of making one.
+    pub detection_id: Option<Uuid>,
+    /// Rows of a batch.
+    pub batch_size: usize,
+    /// Entities worked on at the same time.
+    pub max_concurrent: usize,
+    /// Exact upper bounds of deletions, by entity.
+    pub allow_deletes: BTreeMap<String, u64>,
+    /// How long to wait for another session.
+    pub wait_lock: Duration,
+}
+
+impl Default for MigrateRequest {
+    fn default() -> Self {
+        MigrateRequest {
+            selection: Selection::default(),
+            detection_id: None,
+            batch_size: 5_000,
+            max_concurrent: 3,
+            allow_deletes: BTreeMap::new(),
+            wait_lock: Duration::ZERO,
+        }
+    }
+}
+
+/// Reduces the plan to the chosen entities.
+///
+/// # Errors
+/// A name that is not in the mapping.
+pub fn plan_of(context: &Context, selection: &Selection) -> Result<Plan> {
+    context.select(selection)?;
+    let waves = context.plan.waves.iter().map(|wave| {
+        let chosen = wave.iter().filter(|it| selection.includes(&it.entity));
+        chosen.cloned().collect::<Vec<_>>()
+    });
+    Ok(Plan {
+        waves: waves.filter(|wave| !wave.is_empty()).collect(),
+    })
+}
+
+/// What a dry run found: the plan, and what each entity would do. Nothing is written anywhere.
+///
+/// # Errors
+/// As [`detect`].
+pub async fn dry_run(
+    context: &Context,
+    request: &MigrateRequest,
+) -> Result<(Plan, Vec<crate::domain::detection::DetectionCounts>)> {
+    let plan = plan_of(context, &request.selection)?;
+    let detection = detect(
+        context,
+        &DetectRequest {
+            selection: request.selection.clone(),
+            mode: DetectMode::Auto,
+            max_concurrent: request.max_concurrent,
+            store: false,
+        },
+    )
+    .await?;
+    Ok((plan, detection.entities))
+}
+
+/// Applies what changed since the last time.
+///
+/// # Errors
+/// Whatever stops the session; every committed batch stays, and the same command goes on from there.
+pub async fn migrate(context: &Context, request: &MigrateRequest) -> Result<MigrateReport> {
+    context.select(&request.selection)?;
+    session::run(context, request).await
+}
+
+/// Returns the state in which a session with these outcomes ends.
+pub(crate) fn final_state(outcomes: &[LedgerCounts]) -> SessionState {
+    let set_aside = outcomes
+        .iter()
+        .any(|it| it.quarantined + it.held + it.conflicted > 0);
+    if set_aside {
+        SessionState::CompletedWithRejects
+    } else {
+        SessionState::Completed
+    }
+}
+
+/// The error that ends a session at a batch boundary because somebody asked for it.
+pub(crate) fn stopped(signal: crate::domain::session::Signal) -> Error {
+    use crate::domain::session::Signal;
+    match signal {
+        Signal::Cancel => Error::new(
+            Kind::Cancelled,
+            "the session was cancelled at a batch boundary",
+        )
+        .state("every finished batch is committed")
+        .next("diffmig migrate goes on from there when you want it to"),
+        Signal::Pause | Signal::Run => {
+            Error::new(Kind::Paused, "the session was paused at a batch boundary")
+                .state("every finished batch is committed")
+                .next("diffmig migrate --resume")
+        }
+    }
+}

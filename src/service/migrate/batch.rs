@@ -1,0 +1,157 @@
+//! Applies one batch: stage, fence, apply, count, commit.
+
+use super::bisect;
+use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Mark};
+use crate::db::control::lease::begin_fenced;
+use crate::db::copy::copy_in;
+use crate::db::server::Connection;
+use crate::db::statement::apply::{ApplyStatements, Writer};
+use crate::domain::key::{Key, KeyType};
+use crate::domain::session::Signal;
+use crate::error::{Error, Kind, Result};
+use crate::service::migrate::reader::Batch;
+use std::time::{Duration, Instant};
+
+/// How often a batch is tried again after a deadlock, a serialization failure or a lock that did not come.
+const TRANSIENT_TRIES: u32 = 5;
+/// How often a batch is searched for bad rows before the cause is called systemic.
+const SEARCH_ROUNDS: u32 = 3;
+
+/// The worker that applies the batches of one entity, on a connection of its own.
+pub(crate) struct BatchWorker {
+    pub connection: Connection,
+    pub statements: ApplyStatements,
+    pub entity: String,
+    pub key_types: Vec<KeyType>,
+    pub writer: Writer,
+    pub epoch: i64,
+    /// The number of the next batch.
+    pub number: i32,
+    /// Whether earlier findings about the rows may exist.
+    pub revisits: bool,
+}
+
+/// What a batch did, and what the operators want.
+pub(crate) struct BatchEnd {
+    pub counts: BatchCounts,
+    pub signal: Signal,
+}
+
+impl BatchWorker {
+    /// Creates the stage table of this connection.
+    pub async fn prepare(&mut self) -> Result<()> {
+        batch::run(
+            &mut self.connection,
+            "creating the stage table",
+            &self.statements.create_stage,
+        )
+        .await
+    }
+
+    /// Stages a batch and applies it.
+    pub async fn apply(&mut self, packed: &Batch) -> Result<BatchEnd> {
+        let began = Instant::now();
+        batch::run(
+            &mut self.connection,
+            "emptying the stage table",
+            &self.statements.clear_stage,
+        )
+        .await?;
+        let staged = copy_in(
+            &mut self.connection,
+            &self.statements.copy_stage,
+            &packed.buffer,
+        )
+        .await?;
+        if usize::try_from(staged) != Ok(packed.row_count) {
+            return Err(Error::new(
+                Kind::Unexpected,
+                "the stage table took another number of rows than were sent",
+            ));
+        }
+        let last = packed.row_count.saturating_sub(1);
+        let mut tries = 0;
+        let mut rounds = 0;
+        loop {
+            let signal = begin_fenced(&mut self.connection, self.epoch).await?;
+            match self.attempt(0, last).await? {
+                Attempt::Applied(counts) => {
+                    self.commit(&counts, Some(&packed.last_key), began).await?;
+                    return Ok(BatchEnd { counts, signal });
+                }
+                Attempt::Transient(error) => {
+                    batch::mark(&mut self.connection, Mark::RollBack).await?;
+                    tries += 1;
+                    if tries >= TRANSIENT_TRIES {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+                }
+                Attempt::Refused(refusal) => {
+                    batch::mark(&mut self.connection, Mark::RollBack).await?;
+                    rounds += 1;
+                    if rounds > SEARCH_ROUNDS {
+                        return Err(bisect::systemic(&self.entity, &refusal));
+                    }
+                    bisect::find_bad_rows(self, packed.row_count).await?;
+                }
+            }
+        }
+    }
+
+    /// Applies a range of the staged rows inside the open transaction.
+    pub async fn attempt(&mut self, first: usize, last: usize) -> Result<Attempt> {
+        if self.revisits {
+            let forget = self.statements.forget();
+            batch::run(
+                &mut self.connection,
+                "revisiting rows that were set aside",
+                &forget,
+            )
+            .await?;
+        }
+        let apply = self.statements.apply(self.writer, first, last);
+        batch::apply(&mut self.connection, &apply).await
+    }
+
+    /// Carries the delete policy out for a list of keys.
+    pub async fn retire(&mut self, keys: &[Key]) -> Result<BatchEnd> {
+        let began = Instant::now();
+        let statement = self.statements.retire(self.writer, keys).map_err(|fault| {
+            Error::new(
+                Kind::ControlState,
+                format!("a stored key of {} cannot be read", self.entity),
+            )
+            .cause(fault.to_string())
+        })?;
+        let signal = begin_fenced(&mut self.connection, self.epoch).await?;
+        match batch::retire(&mut self.connection, &statement).await? {
+            Attempt::Applied(counts) => {
+                self.commit(&counts, None, began).await?;
+                Ok(BatchEnd { counts, signal })
+            }
+            Attempt::Transient(error) => Err(error),
+            Attempt::Refused(refusal) => Err(bisect::systemic(&self.entity, &refusal)),
+        }
+    }
+
+    async fn commit(
+        &mut self,
+        counts: &BatchCounts,
+        last_key: Option<&Key>,
+        began: Instant,
+    ) -> Result<()> {
+        let last_key = last_key.and_then(|key| key.to_json(&self.key_types).ok());
+        let place = BatchPlace {
+            session_id: self.writer.session_id,
+            entity: &self.entity,
+            number: self.number,
+            epoch: self.epoch,
+            last_key: last_key.as_ref(),
+            elapsed_ms: i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX),
+        };
+        batch::commit(&mut self.connection, &place, counts).await?;
+        self.number += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Finds the rows that the target refuses, by halving a batch inside savepoints.
+//!
+//! The search runs in a transaction that is rolled back: it only marks the bad rows in the stage table.
+//! The batch is then applied again as a whole, so that good rows, ledger and quarantine are still written
+//! by one transaction at its top level, where the row's `xmin` is the transaction's.
+
+use super::batch::BatchWorker;
+use crate::db::control::batch::{self, Attempt, Mark};
+use crate::db::control::lease::begin_fenced;
+use crate::db::failure::Refusal;
+use crate::error::{Error, Kind, Result};
+use std::collections::BTreeMap;
+
+/// From how many bad rows on a common cause is looked for.
+const MANY: usize = 20;
+
+struct BadRow {
+    ordinal: usize,
+    refusal: Refusal,
+}
+
+/// Says that no single row explains the refusal.
+pub(crate) fn systemic(entity: &str, refusal: &Refusal) -> Error {
+    let place = refusal
+        .place
+        .as_ref()
+        .map(|place| format!(" ({place})"))
+        .unwrap_or_default();
+    Error::new(
+        Kind::Drift,
+        format!("the target refuses rows of {entity} as a whole"),
+    )
+    .cause(format!(
+        "{}{place}, SQLSTATE {}",
+        refusal.reason, refusal.sqlstate
+    ))
+    .state("the open batch was rolled back; every earlier batch is committed")
+    .next("mend the cause in the target or the mapping, then run the same command again")
+}
+
+/// Searches the staged rows and marks the bad ones.
+///
+/// # Errors
+/// The rows have one cause in common, or the search cannot go on.
+pub(crate) async fn find_bad_rows(worker: &mut BatchWorker, row_count: usize) -> Result<()> {
+    begin_fenced(&mut worker.connection, worker.epoch).await?;
+    let mut bad = Vec::new();
+    let searched = search(worker, row_count, &mut bad).await;
+    batch::mark(&mut worker.connection, Mark::RollBack).await?;
+    searched?;
+    refuse_common_cause(&worker.entity, row_count, &bad)?;
+    for row in &bad {
+        let place = row.refusal.place.as_deref().unwrap_or_default();
+        let mark = worker.statements.mark(
+            row.ordinal,
+            &row.refusal.sqlstate,
+            &row.refusal.reason,
+            place,
+        );
+        batch::run(&mut worker.connection, "marking a refused row", &mark).await?;
+    }
+    Ok(())
+}
+
+/// Halves depth first and from the lowest key on, so that of rows that exclude each other the first one stays.
+async fn search(worker: &mut BatchWorker, row_count: usize, bad: &mut Vec<BadRow>) -> Result<()> {
+    let mut open = vec![(0, row_count.saturating_sub(1))];
+    while let Some((first, last)) = open.pop() {
+        batch::mark(&mut worker.connection, Mark::Savepoint).await?;
+        match worker.attempt(first, last).await? {
+            Attempt::Applied(_) => batch::mark(&mut worker.connection, Mark::Release).await?,
+            Attempt::Transient(error) => return Err(error),
+            Attempt::Refused(refusal) => {
+                batch::mark(&mut worker.connection, Mark::RollBackTo).await?;
+                if first == last {
+                    bad.push(BadRow {
+                        ordinal: first,
+                        refusal,
+                    });
+                } else {
+                    let middle = first + (last - first) / 2;
+                    open.push((middle + 1, last));
+                    open.push((first, middle));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One cause for more than nine rows of ten is not a matter of rows.
+fn refuse_common_cause(entity: &str, row_count: usize, bad: &[BadRow]) -> Result<()> {
+    if bad.len() < MANY || bad.len() * 10 <= row_count * 9 {
+        return Ok(());
+    }
+    let mut causes: BTreeMap<(&str, Option<&str>), usize> = BTreeMap::new();
+    for row in bad {
+        let cause = (row.refusal.sqlstate.as_str(), row.refusal.place.as_deref());
+        *causes.entry(cause).or_default() += 1;
+    }
+    let common = causes.values().any(|count| count * 10 > row_count * 9);
+    if common {
+        Err(systemic(entity, &bad[0].refusal))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! One entity of a session: its changes, the rows they release, and its deletions.
+
+use super::batch::{BatchEnd, BatchWorker};
+use super::reader::{Batch, Packer};
+use super::stopped;
+use crate::context::Context;
+use crate::db::control::batch::BatchCounts;
+use crate::db::control::detection::{self, StoredChange};
+use crate::db::control::session::save_step;
+use crate::db::server::Connection;
+use crate::db::source::Snapshot;
+use crate::db::statement::Statement;
+use crate::db::statement::apply::{ApplyStatements, Writer};
+use crate::db::statement::ledger;
+use crate::db::statement::source::SourceStatements;
+use crate::domain::event::{Event, Level, Progress};
+use crate::domain::key::{Key, KeyFault};
+use crate::domain::resolve::ResolvedEntity;
+use crate::domain::session::Signal;
+use crate::error::{Error, Kind, Result};
+use crate::service::lease::HeldLease;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc::channel;
+use uuid::Uuid;
+
+/// What every entity of a session shares.
+pub(crate) struct Session<'a> {
+    pub context: &'a Context,
+    pub snapshot: &'a Snapshot,
+    pub lease: &'a HeldLease,
+    pub detection_id: Uuid,
+    pub installation_id: Uuid,
+    pub writer: Writer,
+    pub batch_size: usize,
+}
+
+/// The work on one entity; it lives as long as the session and is taken up again for releases and deletions.
+pub(crate) struct EntityWork<'a> {
+    session: &'a Session<'a>,
+    pub entity: &'a ResolvedEntity,
+    statements: SourceStatements,
+    worker: BatchWorker,
+    control: Connection,
+    pub counts: BatchCounts,
+    pub vanished: AtomicU64,
+    rows_total: u64,
+}
+
+fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
+    let what = format!("a stored key of {entity} cannot be read");
+    move |fault| Error::new(Kind::ControlState, what.clone()).cause(fault.to_string())
+}
+
+impl<'a> EntityWork<'a> {
+    /// Opens the connections of the entity's worker.
+    pub async fn open(
+        session: &'a Session<'a>,
+        entity: &'a ResolvedEntity,
+        rows_total: u64,
+    ) -> Result<EntityWork<'a>> {
+        let mut control = session.context.target.open().await?;
+        let connection = session.context.target.open().await?;
+        let (number, revisits) =
+            detection::resume_point(&mut control, session.writer.session_id, &entity.name).await?;
+        let mut worker = BatchWorker {
+            connection,
+            statements: ApplyStatements::new(entity),
+            entity: entity.name.clone(),
+            key_types: entity.key_types(),
+            writer: session.writer,
+            epoch: session.lease.epoch,
+            number,
+            revisits,
+        };
+        worker.prepare().await?;
+        Ok(EntityWork {
+            session,
+            entity,
+            statements: SourceStatements::new(entity),
+            worker,
+            control,
+            counts: BatchCounts::default(),
+            vanished: AtomicU64::new(0),
+            rows_total,
+        })
+    }
+
+    /// Records the state of the entity's step.
+    pub async fn save_step(
+        &mut self,
+        session_id: Uuid,
+        wave: i32,
+        state: &str,
+        rows_total: i64,
+    ) -> Result<()> {
+        save_step(
+            &mut self.control,
+            session_id,
+            &self.entity.name,
+            wave,
+            state,
+            rows_total,
+        )
+        .await
+    }
+
+    /// Applies every new and modified row of the detection.
+    pub async fn apply_changes(&mut self) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let page = detection::read_changes(
+                &mut self.control,
+                self.session.detection_id,
+                &self.entity.name,
+                false,
+                after,
+                i64::try_from(self.session.batch_size).unwrap_or(i64::MAX),
+            )
+            .await?;
+            let Some(last) = page.last() else { break };
+            after = last.ordinal;
+            self.apply_page(&page).await?;
+        }
+        self.progress(true);
+        Ok(())
+    }
+
+    async fn apply_page(&mut self, page: &[StoredChange]) -> Result<()> {
+        let mut singles = Vec::new();
+        for change in page {
+            match &change.last_key {
+                None => singles.push(self.key(&change.key)?),
+                Some(last) => {
+                    self.apply_keys(&std::mem::take(&mut singles)).await?;
+                    let statement = self.range(&change.key, last)?;
+                    let expected = u64::try_from(change.row_count).unwrap_or(0);
+                    self.apply_rows(&statement, expected).await?;
+                }
+            }
+        }
+        self.apply_keys(&singles).await
+    }
+
+    fn key(&self, stored: &Value) -> Result<Key> {
+        Key::from_json(stored, &self.entity.key_types()).map_err(unreadable(&self.entity.name))
+    }
+
+    fn range(&self, first: &Value, last: &Value) -> Result<Statement> {
+        if first.as_array().is_some_and(Vec::is_empty) {
+            return Ok(self.statements.all());
+        }
+        let (first, last) = (self.key(first)?, self.key(last)?);
+        self.statements
+            .range(&first, &last)
+            .map_err(unreadable(&self.entity.name))
+    }
+
+    async fn apply_keys(&mut self, keys: &[Key]) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let statement = self
+            .statements
+            .keys(keys)
+            .map_err(unreadable(&self.entity.name))?;
+        self.apply_rows(&statement, keys.len() as u64).await
+    }
+
+    /// Streams rows from the source into batches; reading runs ahead of applying by one batch.
+    async fn apply_rows(&mut self, statement: &Statement, expected: u64) -> Result<()> {
+        let packer = Packer {
+            entity: self.entity.clone(),
+            installation_id: self.session.installation_id,
+            batch_size: self.session.batch_size,
+        };
+        let mut source = self.session.snapshot.reader().await?;
+        let statement = statement.clone();
+        let (send, mut receive) = channel::<Batch>(1);
+        let reading =
+            tokio::spawn(async move { packer.pack(&mut source, &statement, &send).await });
+        let mut applied = Ok(());
+        while let Some(batch) = receive.recv().await {
+            applied = self.apply_batch(&batch).await;
+            if applied.is_err() {
+                break;
+            }
+        }
+        drop(receive);
+        let read = reading.await;
+        applied?;
+        let read =
+            read.map_err(|_| Error::new(Kind::Unexpected, "the reader of the source stopped"))??;
+        self.vanished
+            .fetch_add(expected.saturating_sub(read), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn apply_batch(&mut self, batch: &Batch) -> Result<()> {
+        self.session.lease.check()?;
+        let end = self.worker.apply(batch).await?;
+        self.finish_batch(&end)
+    }
+
+    fn finish_batch(&mut self, end: &BatchEnd) -> Result<()> {
+        let counts = end.counts;
+        self.counts.add(counts);
+        let message = format!(
+            "batch {}: {} rows: {} inserted, {} updated, {} retired, {} set aside",
+            self.worker.number - 1,
+            counts.rows_in,
+            counts.inserted,
+            counts.updated,
+            counts.retired,
+            counts.held + counts.quarantined + counts.conflicted
+        );
+        let level = if counts.held + counts.quarantined + counts.conflicted > 0 {
+            Level::Warn
+        } else {
+            Level::Info
+        };
+        self.session.context.emit(Event::of_entity(
+            level,
+            &self.entity.name,
+            "batch",
+            message,
+            json!(counts),
+        ));
+        self.progress(false);
+        let signal = match end.signal {
+            Signal::Run if self.session.context.interrupt.is_raised() => Signal::Pause,
+            signal => signal,
+        };
+        if signal == Signal::Run {
+            Ok(())
+        } else {
+            Err(stopped(signal))
+        }
+    }
+
+    fn progress(&self, finished: bool) {
+        let done = u64::try_from(self.counts.rows_in).unwrap_or(0);
+        self.session.context.emit(Event::Advanced(Progress {
+            entity: self.entity.name.clone(),
+            phase: "apply",
+            rows_done: done,
+            rows_total: self.rows_total.max(done),
+            finished,
+        }));
+    }
+
+    /// Applies rows whose missing parent has arrived, until no more are released; returns how many there were.
+    pub async fn release(&mut self) -> Result<usize> {
+        let mut released = 0;
+        loop {
+            let mut keys = Vec::new();
+            for column in &self.entity.columns {
+                for parent in column.parents() {
+                    let statement = ledger::released(&self.entity.name, parent, column.key_type);
+                    let stored = detection::stored_keys(&mut self.control, &statement).await?;
+                    for key in &stored {
+                        keys.push(self.key(key)?);
+                    }
+                }
+            }
+            if keys.is_empty() {
+                return Ok(released);
+            }
+            keys.sort();
+            keys.dedup();
+            released += keys.len();
+            self.worker.revisits = true;
+            for page in keys.chunks(self.session.batch_size) {
+                self.apply_keys(page).await?;
+            }
+            if !self.entity.is_self_referencing() {
+                return Ok(released);
+            }
+        }
+    }
+
+    /// Carries the delete policy out.
+    pub async fn apply_deletions(&mut self) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let page = detection::read_changes(
+                &mut self.control,
+                self.session.detection_id,
+                &self.entity.name,
+                true,
+                after,
+                i64::try_from(self.session.batch_size).unwrap_or(i64::MAX),
+            )
+            .await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.ordinal;
+            let keys: Result<Vec<Key>> = page.iter().map(|change| self.key(&change.key)).collect();
+            self.session.lease.check()?;
+            let end = self.worker.retire(&keys?).await?;
+            self.finish_batch(&end)?;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Reads source rows again and packs them into batches, ahead of the worker that applies them.
+
+use crate::db::server::Connection;
+use crate::db::source;
+use crate::db::statement::Statement;
+use crate::domain::canonical::{CanonicalRow, RowShape};
+use crate::domain::key::Key;
+use crate::domain::mapping::IdStrategy;
+use crate::domain::resolve::ResolvedEntity;
+use crate::domain::target_id::ordered_target_id;
+use crate::domain::tuple::{HEADER, TRAILER, put_field};
+use crate::error::{Error, Kind, Result};
+use crate::service::rows::SourceRows;
+use tokio::sync::mpsc::Sender;
+use uuid::Uuid;
+
+/// A batch never grows beyond so many bytes, whatever its number of rows.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Rows ready to be staged: one buffer of binary COPY.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The COPY data, header and trailer included.
+    pub buffer: Vec<u8>,
+    /// Rows in it; their ordinals are 0 to `row_count - 1`.
+    pub row_count: usize,
+    /// The key of the last row.
+    pub last_key: Key,
+}
+
+/// What a reader needs to know of its entity.
+#[derive(Debug, Clone)]
+pub(crate) struct Packer {
+    pub entity: ResolvedEntity,
+    pub installation_id: Uuid,
+    pub batch_size: usize,
+}
+
+impl Packer {
+    fn target_id(&self, row: &CanonicalRow, out: &mut Vec<u8>) -> Result<()> {
+        let types = self.entity.key_types();
+        match self.entity.id_strategy {
+            IdStrategy::Ordered => {
+                let name = &self.entity.name;
+                let id = ordered_target_id(
+                    self.installation_id,
+                    name,
+                    row.key(),
+                    &types,
+                    row.time_millis(),
+                );
+                put_field(out, Some(id.as_bytes()));
+            }
+            IdStrategy::Same => {
+                let fields = row.key().fields(&types).map_err(|fault| {
+                    Error::new(Kind::Unexpected, "a key cannot be read").cause(fault.to_string())
+                })?;
+                let field = fields.first().map(Vec::as_slice).unwrap_or_default();
+                // The target key may be a narrower integer than the bigint in which keys travel.
+                let width = match self.entity.id_type.as_str() {
+                    "int2" => 2,
+                    "int4" => 4,
+                    _ => field.len(),
+                };
+                put_field(out, Some(&field[field.len().saturating_sub(width)..]));
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self) -> Batch {
+        Batch {
+            buffer: HEADER.to_vec(),
+            row_count: 0,
+            last_key: Key::default(),
+        }
+    }
+
+    fn push(&self, batch: &mut Batch, row: &CanonicalRow, field_count: i16) -> Result<()> {
+        batch.buffer.extend_from_slice(&field_count.to_be_bytes());
+        batch.buffer.extend_from_slice(row.staged());
+        self.target_id(row, &mut batch.buffer)?;
+        put_field(&mut batch.buffer, Some(row.hash()));
+        let ordinal = i32::try_from(batch.row_count).unwrap_or(i32::MAX);
+        put_field(&mut batch.buffer, Some(&ordinal.to_be_bytes()));
+        batch.row_count += 1;
+        batch.last_key.0.clear();
+        batch.last_key.0.extend_from_slice(&row.key().0);
+        Ok(())
+    }
+
+    /// Streams the rows of a statement as batches; returns the connection and how many rows there were.
+    ///
+    /// # Errors
+    /// The source cannot be read to its end.
+    pub async fn pack(
+        &self,
+        connection: &mut Connection,
+        statement: &Statement,
+        out: &Sender<Batch>,
+    ) -> Result<u64> {
+        let shape = RowShape::new(&self.entity);
+        let fields = shape.staged_fields() + 3;
+        let field_count = i16::try_from(fields).map_err(|_| {
+            Error::new(
+                Kind::Usage,
+                format!("{} has too many columns", self.entity.name),
+            )
+        })?;
+        let stream = source::rows(connection, statement, &self.entity.name).await?;
+        let mut rows = SourceRows::new(stream, shape, &self.entity.name);
+        let mut batch = self.start();
+        while rows.advance().await? {
+            self.push(&mut batch, rows.row(), field_count)?;
+            if batch.row_count >= self.batch_size || batch.buffer.len() >= BATCH_BYTES {
+                let full = std::mem::replace(&mut batch, self.start());
+                if !send(out, full).await {
+                    return Ok(rows.row_count());
+                }
+            }
+        }
+        if batch.row_count > 0 {
+            send(out, batch).await;
+        }
+        Ok(rows.row_count())
+    }
+}
+
+/// Hands a batch over; `false` when the worker has stopped.
+async fn send(out: &Sender<Batch>, mut batch: Batch) -> bool {
+    batch.buffer.extend_from_slice(TRAILER);
+    out.send(batch).await.is_ok()
+}

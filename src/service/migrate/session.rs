@@ -1,0 +1,420 @@
+//! One session from lease to report.
+
+use super::accounting::{EntityReport, MigrateReport, check};
+use super::entity::{EntityWork, Session};
+use super::{MigrateRequest, final_state, plan_of};
+use crate::context::Context;
+use crate::db::control::{batch, detection, schema, session as sessions};
+use crate::db::server::Connection;
+use crate::db::source::Snapshot;
+use crate::db::statement::apply::Writer;
+use crate::db::statement::ledger;
+use crate::domain::detection::{DeleteRefusal, DetectMode, DetectionCounts, check_deletes};
+use crate::domain::event::{Event, Level};
+use crate::domain::plan::Plan;
+use crate::domain::resolve::ResolvedEntity;
+use crate::domain::session::SessionState;
+use crate::error::{Error, Kind, Result};
+use crate::service::detect::{DetectRequest, detect_in, watched};
+use crate::service::journal::Journal;
+use crate::service::lease::HeldLease;
+use crate::service::{host_name, process_id};
+use futures::future::join_all;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Instant;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// Takes the lease, runs the session and records how it ended, whatever happens in between.
+pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<MigrateReport> {
+    let began = Instant::now();
+    let mut control = context.target.open().await?;
+    let installation_id = schema::ensure(&mut control).await?;
+    let session_id = Uuid::new_v4();
+    let lease = HeldLease::take(&context.target, session_id, request.wait_lock).await?;
+    let host = host_name();
+    let number = sessions::start(
+        &mut control,
+        &sessions::NewSession {
+            session_id,
+            command: "migrate",
+            mapping_digest: &context.mapping.digest,
+            host: &host,
+            process_id: process_id(),
+        },
+    )
+    .await?;
+    let journal = Journal::start(&context.target, session_id, context.events.clone()).await?;
+    let logging = Context {
+        events: journal.events.clone(),
+        ..context.clone()
+    };
+    let run = Run {
+        context: &logging,
+        request,
+        lease: &lease,
+        installation_id,
+        writer: Writer {
+            session_id,
+            session_number: number,
+        },
+    };
+    let worked = run.work(&mut control).await;
+    let ended = finish(&mut control, &logging, session_id, &worked).await;
+    let released = lease.release().await;
+    let report = worked.map(|mut report| {
+        report.elapsed_secs = began.elapsed().as_secs_f64();
+        report
+    });
+    // The journal ends when the last sender is gone.
+    drop(logging);
+    journal.finish().await;
+    let report = report?;
+    ended?;
+    released?;
+    Ok(report)
+}
+
+async fn finish(
+    control: &mut Connection,
+    context: &Context,
+    session_id: Uuid,
+    worked: &Result<MigrateReport>,
+) -> Result<()> {
+    let (state, error) = match worked {
+        Ok(report) => (
+            SessionState::from_word(&report.state).unwrap_or(SessionState::Completed),
+            None,
+        ),
+        Err(error) => {
+            let state = match error.kind() {
+                Kind::Paused => SessionState::Paused,
+                Kind::Cancelled => SessionState::Cancelled,
+                _ => SessionState::Failed,
+            };
+            (state, Some(error))
+        }
+    };
+    let text = error.map(|error| match error.cause_text() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    });
+    let level = match state {
+        SessionState::Failed => Level::Error,
+        SessionState::Completed => Level::Info,
+        _ => Level::Warn,
+    };
+    let message = match &text {
+        Some(text) => format!("session {state}: {text}"),
+        None => format!("session {state}"),
+    };
+    context.emit(Event::Logged {
+        level,
+        entity: None,
+        operation: "session",
+        message,
+        context: json!({ "state": state.word() }),
+    });
+    // A control connection that went down with the target is replaced once.
+    if sessions::advance(control, session_id, state, text.as_deref())
+        .await
+        .is_err()
+    {
+        let mut again = context.target.open().await?;
+        sessions::advance(&mut again, session_id, state, text.as_deref()).await?;
+    }
+    Ok(())
+}
+
+struct Run<'a> {
+    context: &'a Context,
+    request: &'a MigrateRequest,
+    lease: &'a HeldLease,
+    installation_id: Uuid,
+    writer: Writer,
+}
+
+impl Run<'_> {
+    async fn work(&self, control: &mut Connection) -> Result<MigrateReport> {
+        let entities = self.context.select(&self.request.selection)?;
+        let plan = plan_of(self.context, &self.request.selection)?;
+        for entity in &entities {
+            batch::run(control, "creating a ledger", &ledger::create(entity)).await?;
+        }
+        let session_id = self.writer.session_id;
+        self.context.emit(Event::info(
+            "session",
+            format!(
+                "session {session_id} started: {} entities in {} waves",
+                entities.len(),
+                plan.waves.len()
+            ),
+            json!(plan),
+        ));
+        let snapshot = Snapshot::take(&self.context.source, &watched(&entities)).await?;
+        let (detection_id, counts) = self.changes(control, &snapshot).await?;
+        sessions::set_detection(control, session_id, detection_id).await?;
+        self.guard_deletes(control, &entities, &counts).await?;
+        let session = Session {
+            context: self.context,
+            snapshot: &snapshot,
+            lease: self.lease,
+            detection_id,
+            installation_id: self.installation_id,
+            writer: self.writer,
+            batch_size: self.request.batch_size.clamp(1, 100_000),
+        };
+        self.save_steps(control, &plan, &counts).await?;
+        let done = self.waves(&session, &plan, &counts).await?;
+        let entities = self.report(control, counts, done).await?;
+        snapshot.release().await?;
+        let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
+        Ok(MigrateReport {
+            session_id,
+            detection_id,
+            state: final_state(&outcomes).word().to_owned(),
+            entities,
+            elapsed_secs: 0.0,
+        })
+    }
+
+    /// Takes the stored detection that was asked for, or makes one in the session's snapshot.
+    async fn changes(
+        &self,
+        control: &mut Connection,
+        snapshot: &Snapshot,
+    ) -> Result<(Uuid, Vec<DetectionCounts>)> {
+        if let Some(detection_id) = self.request.detection_id {
+            let mut counts = stored_detection(self.context, control, detection_id).await?;
+            counts.retain(|it| self.request.selection.includes(&it.entity));
+            return Ok((detection_id, counts));
+        }
+        let request = DetectRequest {
+            selection: self.request.selection.clone(),
+            mode: DetectMode::Auto,
+            max_concurrent: self.request.max_concurrent,
+            store: true,
+        };
+        let detection = detect_in(self.context, &request, snapshot).await?;
+        Ok((detection.detection_id, detection.entities))
+    }
+
+    async fn guard_deletes(
+        &self,
+        control: &mut Connection,
+        entities: &[&ResolvedEntity],
+        counts: &[DetectionCounts],
+    ) -> Result<()> {
+        for entity in entities {
+            let Some(counts) = counts.iter().find(|it| it.entity == entity.name) else {
+                continue;
+            };
+            if counts.deleted == 0 {
+                continue;
+            }
+            let known = detection::ledger_counts(control, &ledger::outcomes(&entity.name)).await?;
+            let live = known.applied + known.quarantined + known.held + known.conflicted;
+            let live = u64::try_from(live).unwrap_or(0);
+            let allowed = self.request.allow_deletes.get(&entity.name).copied();
+            if let Some(refusal) = check_deletes(counts, live, allowed) {
+                return Err(refuse_deletes(&entity.name, counts.deleted, live, &refusal));
+            }
+        }
+        Ok(())
+    }
+
+    async fn save_steps(
+        &self,
+        control: &mut Connection,
+        plan: &Plan,
+        counts: &[DetectionCounts],
+    ) -> Result<()> {
+        for (wave, planned) in (1..).zip(&plan.waves) {
+            for it in planned {
+                let total = counts
+                    .iter()
+                    .find(|counts| counts.entity == it.entity)
+                    .map_or(0, DetectionCounts::changes);
+                let total = i64::try_from(total).unwrap_or(i64::MAX);
+                sessions::save_step(
+                    control,
+                    self.writer.session_id,
+                    &it.entity,
+                    wave,
+                    "pending",
+                    total,
+                )
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies wave after wave, then patches deferred references, then deletes in reverse order.
+    async fn waves<'s>(
+        &self,
+        session: &'s Session<'s>,
+        plan: &Plan,
+        counts: &[DetectionCounts],
+    ) -> Result<Vec<EntityWork<'s>>> {
+        let slots = Semaphore::new(self.request.max_concurrent.max(1));
+        let mut done: Vec<EntityWork<'s>> = Vec::new();
+        for (wave, planned) in (1..).zip(&plan.waves) {
+            let jobs = planned.iter().map(|it| {
+                let total = counts
+                    .iter()
+                    .find(|counts| counts.entity == it.entity)
+                    .map_or(0, DetectionCounts::changes);
+                let entity = session
+                    .context
+                    .entities
+                    .iter()
+                    .find(|entity| entity.name == it.entity);
+                let slots = &slots;
+                async move {
+                    let _slot = slots
+                        .acquire()
+                        .await
+                        .map_err(|_| Error::new(Kind::Unexpected, "no slot"))?;
+                    let entity = entity
+                        .ok_or_else(|| Error::new(Kind::Unexpected, "a planned entity is gone"))?;
+                    self.step(session, entity, wave, total).await
+                }
+            });
+            // Every job ends by itself, at a batch boundary, even when another one failed.
+            let results = join_all(jobs).await;
+            for result in results {
+                done.push(result?);
+            }
+        }
+        let deferred: Vec<&str> = plan
+            .waves
+            .iter()
+            .flatten()
+            .filter(|it| !it.deferred.is_empty())
+            .map(|it| it.entity.as_str())
+            .collect();
+        for work in done
+            .iter_mut()
+            .filter(|work| deferred.contains(&work.entity.name.as_str()))
+        {
+            work.release().await?;
+        }
+        for work in done.iter_mut().rev() {
+            work.apply_deletions().await?;
+        }
+        Ok(done)
+    }
+
+    async fn step<'s>(
+        &self,
+        session: &'s Session<'s>,
+        entity: &'s ResolvedEntity,
+        wave: i32,
+        total: u64,
+    ) -> Result<EntityWork<'s>> {
+        let mut work = EntityWork::open(session, entity, total).await?;
+        let rows = i64::try_from(total).unwrap_or(i64::MAX);
+        let id = self.writer.session_id;
+        work.save_step(id, wave, "running", rows).await?;
+        let applied = async {
+            work.apply_changes().await?;
+            work.release().await
+        };
+        let applied = applied.await;
+        let state = if applied.is_ok() {
+            "completed"
+        } else {
+            "failed"
+        };
+        work.save_step(id, wave, state, rows).await?;
+        applied.map(|_| work)
+    }
+
+    async fn report(
+        &self,
+        control: &mut Connection,
+        counts: Vec<DetectionCounts>,
+        done: Vec<EntityWork<'_>>,
+    ) -> Result<Vec<EntityReport>> {
+        let mut by_name: BTreeMap<&str, &EntityWork<'_>> = BTreeMap::new();
+        for work in &done {
+            by_name.insert(&work.entity.name, work);
+        }
+        let mut reports = Vec::new();
+        for detected in counts {
+            let Some(work) = by_name.get(detected.entity.as_str()) else {
+                continue;
+            };
+            let report = EntityReport {
+                ledger: detection::ledger_counts(control, &ledger::outcomes(&detected.entity))
+                    .await?,
+                entity: detected.entity.clone(),
+                batches: work.counts,
+                vanished: work.vanished.load(std::sync::atomic::Ordering::Relaxed),
+                detected,
+            };
+            check(&report)?;
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+}
+
+fn refuse_deletes(entity: &str, deleted: u64, live: u64, refusal: &DeleteRefusal) -> Error {
+    let cause = match refusal {
+        DeleteRefusal::EmptySource { live_rows } => {
+            format!("the source gave no row at all, but {live_rows} rows were migrated before")
+        }
+        DeleteRefusal::OverLimit { limit, .. } => {
+            format!("{deleted} of {live} rows are gone from the source, the limit is {limit}")
+        }
+    };
+    Error::new(
+        Kind::Guard,
+        format!("deleting {deleted} rows of {entity} was refused"),
+    )
+    .cause(cause)
+    .state("nothing was applied")
+    .next(format!(
+        "if that is right: diffmig migrate --allow-deletes {entity}={deleted}"
+    ))
+}
+
+/// Checks that a stored detection still fits and returns its counts.
+async fn stored_detection(
+    context: &Context,
+    control: &mut Connection,
+    detection_id: Uuid,
+) -> Result<Vec<DetectionCounts>> {
+    let stale = |cause: &str| {
+        Error::new(
+            Kind::Guard,
+            format!("detection {detection_id} cannot be applied"),
+        )
+        .cause(cause)
+        .state("nothing was applied")
+        .next("run diffmig detect again, or diffmig migrate without --detection-id")
+    };
+    let Some(stored) = detection::find(control, detection_id).await? else {
+        return Err(
+            Error::new(Kind::Usage, format!("there is no detection {detection_id}"))
+                .state("nothing was applied")
+                .next("run diffmig detect"),
+        );
+    };
+    let Some(_) = stored.finished_at else {
+        return Err(stale("it was never finished"));
+    };
+    if stored.mapping_digest != context.mapping.digest {
+        return Err(stale("the mapping has changed since it was made"));
+    }
+    if stored.source_identity != json!(context.catalogs.0.identity) {
+        return Err(stale("it was made from another source database"));
+    }
+    if detection::applied_since(control, stored.started_at).await? {
+        return Err(stale("rows were applied since it was made"));
+    }
+    detection::counts(control, detection_id).await
+}

@@ -1,0 +1,84 @@
+//! Reads canonical rows of an entity in strict key order.
+
+use crate::db::TupleStream;
+use crate::domain::canonical::{CanonicalFault, CanonicalRow, RowShape};
+use crate::domain::key::{Key, KeyFault};
+use crate::error::{Error, Kind, Result};
+
+/// A stream of source rows; the keys must rise, or the key is not unique.
+pub struct SourceRows<'c> {
+    stream: TupleStream<'c>,
+    row: CanonicalRow,
+    entity: String,
+    previous: Key,
+    row_count: u64,
+}
+
+impl<'c> SourceRows<'c> {
+    /// Wraps a stream of an entity.
+    pub fn new(stream: TupleStream<'c>, shape: RowShape, entity: &str) -> Self {
+        SourceRows {
+            stream,
+            row: CanonicalRow::new(shape),
+            entity: entity.to_owned(),
+            previous: Key::default(),
+            row_count: 0,
+        }
+    }
+
+    /// Moves to the next row; `false` after the last.
+    ///
+    /// # Errors
+    /// The stream breaks, a key is NULL, or two rows have the same key (exit 13).
+    pub async fn advance(&mut self) -> Result<bool> {
+        let Some(tuple) = self.stream.next().await? else {
+            return Ok(false);
+        };
+        self.previous.0.clear();
+        self.previous.0.extend_from_slice(&self.row.key().0);
+        self.row.read(tuple).map_err(|fault| self.explain(&fault))?;
+        if self.row_count > 0 && *self.row.key() <= self.previous {
+            return Err(self.unordered());
+        }
+        self.row_count += 1;
+        Ok(true)
+    }
+
+    /// Returns the row.
+    pub fn row(&self) -> &CanonicalRow {
+        &self.row
+    }
+
+    /// Returns how many rows were read.
+    pub fn row_count(&self) -> u64 {
+        self.row_count
+    }
+
+    fn unordered(&self) -> Error {
+        let what = format!(
+            "the source of {} gives more than one row for the same key",
+            self.entity
+        );
+        Error::new(Kind::Drift, what)
+            .cause("the key columns are not unique there, or a join multiplies rows")
+            .next("choose unique key columns, or join on a unique column")
+    }
+
+    fn explain(&self, fault: &CanonicalFault) -> Error {
+        match fault {
+            CanonicalFault::Key(KeyFault::Null) => {
+                let what = format!(
+                    "the source of {} gives a row whose key is NULL",
+                    self.entity
+                );
+                Error::new(Kind::Drift, what)
+                    .next("leave such rows out with `where`, or choose another key")
+            }
+            other => Error::new(
+                Kind::Unexpected,
+                format!("a row of {} cannot be read", self.entity),
+            )
+            .cause(other.to_string()),
+        }
+    }
+}
