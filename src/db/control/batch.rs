@@ -98,7 +98,7 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
         .await
     {
         Ok(row) => row,
-        Err(error) => { eprintln!("{} {error:?}", statement.as_str()); return verdict("applying a batch", &error) },
+        Err(error) => return verdict("applying a batch", &error),
     };
     let counts = BatchCounts {
         rows_in: row.0,
