@@ -12,8 +12,9 @@ use crate::domain::identifier::QualifiedName;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::Result;
 use chrono::Utc;
-use futures::stream::{StreamExt, TryStreamExt};
 use serde_json::json;
+use std::collections::VecDeque;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 /// What to detect.
@@ -82,12 +83,10 @@ pub(crate) async fn detect_in(
         ledgers: &ledgers,
         detection_id: request.store.then_some(detection_id),
     };
-    let width = request.max_concurrent.max(1);
-    let mut counts: Vec<DetectionCounts> = futures::stream::iter(entities)
-        .map(|entity| entity::detect(&pass, entity))
-        .buffer_unordered(width)
-        .try_collect()
-        .await?;
+    let queue = Mutex::new(VecDeque::from(entities));
+    let workers = (0..request.max_concurrent.max(1)).map(|_| entity::work(&pass, &queue));
+    let counts: Vec<Vec<DetectionCounts>> = futures::future::try_join_all(workers).await?;
+    let mut counts: Vec<DetectionCounts> = counts.into_iter().flatten().collect();
     counts.sort_by_key(|it| {
         context
             .entities

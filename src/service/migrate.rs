@@ -4,6 +4,7 @@ pub mod accounting;
 pub mod batch;
 pub mod bisect;
 pub mod entity;
+pub mod hands;
 pub mod reader;
 pub mod session;
 

@@ -58,7 +58,7 @@ impl ApplyStatements {
         }
         ApplyStatements {
             create_stage: Statement::new(format!(
-                "create temporary table diffmig_stage ({}) on commit preserve rows{indexes}",
+                "drop table if exists {STAGE}; create temporary table diffmig_stage ({}) on commit preserve rows{indexes}",
                 columns.join(", ")
             )),
             clear_stage: Statement::new(format!("truncate {STAGE}")),

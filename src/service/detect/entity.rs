@@ -17,6 +17,8 @@ use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
 use crate::service::rows::SourceRows;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 /// What the entities of one pass share.
@@ -71,18 +73,55 @@ impl LedgerRows<'_> {
     }
 }
 
+/// The connections of one detecting worker.
+struct Hands {
+    reader: Connection,
+    target: Connection,
+    store: Option<Connection>,
+}
+
+/// Compares entities from a queue until it is empty.
+pub(crate) async fn work(
+    pass: &Pass<'_>,
+    queue: &Mutex<VecDeque<&ResolvedEntity>>,
+) -> Result<Vec<DetectionCounts>> {
+    let mut done = Vec::new();
+    let mut hands = None;
+    loop {
+        let Some(entity) = queue.lock().await.pop_front() else {
+            return Ok(done);
+        };
+        if hands.is_none() {
+            hands = Some(Hands {
+                reader: pass.snapshot.reader().await?,
+                target: pass.context.target.open().await?,
+                store: match pass.detection_id {
+                    Some(_) => Some(pass.context.target.open().await?),
+                    None => None,
+                },
+            });
+        }
+        if let Some(hands) = &mut hands {
+            done.push(detect(pass, entity, hands).await?);
+        }
+    }
+}
+
 /// Compares one entity and returns its counts.
-pub(crate) async fn detect(pass: &Pass<'_>, entity: &ResolvedEntity) -> Result<DetectionCounts> {
+async fn detect(
+    pass: &Pass<'_>,
+    entity: &ResolvedEntity,
+    hands: &mut Hands,
+) -> Result<DetectionCounts> {
     let statements = SourceStatements::new(entity);
-    let mut reader = pass.snapshot.reader().await?;
-    let mut target = pass.context.target.open().await?;
-    let total = count_source(&mut reader, entity, &statements).await?;
+    let Hands {
+        reader,
+        target,
+        store,
+    } = hands;
+    let total = count_source(reader, entity, &statements).await?;
     let known = pass.ledgers.contains(&entity.name)
-        && detection::ask(&mut target, &ledger::is_used(&entity.name)).await?;
-    let mut store = match pass.detection_id {
-        Some(_) => Some(pass.context.target.open().await?),
-        None => None,
-    };
+        && detection::ask(target, &ledger::is_used(&entity.name)).await?;
     let mut sink = ChangeSink::new(entity, pass.detection_id, store.as_mut());
     let mut counts = DetectionCounts {
         entity: entity.name.clone(),
@@ -91,10 +130,7 @@ pub(crate) async fn detect(pass: &Pass<'_>, entity: &ResolvedEntity) -> Result<D
         ..DetectionCounts::default()
     };
     if known {
-        let streams = Streams {
-            reader: &mut reader,
-            target: &mut target,
-        };
+        let streams = Streams { reader, target };
         merge(
             pass,
             entity,

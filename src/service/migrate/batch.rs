@@ -17,9 +17,8 @@ const TRANSIENT_TRIES: u32 = 5;
 /// How often a batch is searched for bad rows before the cause is called systemic.
 const SEARCH_ROUNDS: u32 = 3;
 
-/// The worker that applies the batches of one entity, on a connection of its own.
+/// Applies the batches of one entity, on a connection that it is lent.
 pub(crate) struct BatchWorker {
-    pub connection: Connection,
     pub statements: ApplyStatements,
     pub entity: String,
     pub key_types: Vec<KeyType>,
@@ -39,9 +38,9 @@ pub(crate) struct BatchEnd {
 
 impl BatchWorker {
     /// Creates the stage table of this connection.
-    pub async fn prepare(&mut self) -> Result<()> {
+    pub async fn prepare(&self, connection: &mut Connection) -> Result<()> {
         batch::run(
-            &mut self.connection,
+            connection,
             "creating the stage table",
             &self.statements.create_stage,
         )
@@ -49,20 +48,15 @@ impl BatchWorker {
     }
 
     /// Stages a batch and applies it.
-    pub async fn apply(&mut self, packed: &Batch) -> Result<BatchEnd> {
+    pub async fn apply(&mut self, connection: &mut Connection, packed: &Batch) -> Result<BatchEnd> {
         let began = Instant::now();
         batch::run(
-            &mut self.connection,
+            connection,
             "emptying the stage table",
             &self.statements.clear_stage,
         )
         .await?;
-        let staged = copy_in(
-            &mut self.connection,
-            &self.statements.copy_stage,
-            &packed.buffer,
-        )
-        .await?;
+        let staged = copy_in(connection, &self.statements.copy_stage, &packed.buffer).await?;
         if usize::try_from(staged) != Ok(packed.row_count) {
             return Err(Error::new(
                 Kind::Unexpected,
@@ -73,14 +67,15 @@ impl BatchWorker {
         let mut tries = 0;
         let mut rounds = 0;
         loop {
-            let signal = begin_fenced(&mut self.connection, self.epoch).await?;
-            match self.attempt(0, last).await? {
+            let signal = begin_fenced(connection, self.epoch).await?;
+            match self.attempt(connection, 0, last).await? {
                 Attempt::Applied(counts) => {
-                    self.commit(&counts, Some(&packed.last_key), began).await?;
+                    self.commit(connection, &counts, Some(&packed.last_key), began)
+                        .await?;
                     return Ok(BatchEnd { counts, signal });
                 }
                 Attempt::Transient(error) => {
-                    batch::mark(&mut self.connection, Mark::RollBack).await?;
+                    batch::mark(connection, Mark::RollBack).await?;
                     tries += 1;
                     if tries >= TRANSIENT_TRIES {
                         return Err(error);
@@ -88,34 +83,34 @@ impl BatchWorker {
                     tokio::time::sleep(Duration::from_millis(100 << tries)).await;
                 }
                 Attempt::Refused(refusal) => {
-                    batch::mark(&mut self.connection, Mark::RollBack).await?;
+                    batch::mark(connection, Mark::RollBack).await?;
                     rounds += 1;
                     if rounds > SEARCH_ROUNDS {
                         return Err(bisect::systemic(&self.entity, &refusal));
                     }
-                    bisect::find_bad_rows(self, packed.row_count).await?;
+                    bisect::find_bad_rows(self, connection, packed.row_count).await?;
                 }
             }
         }
     }
 
     /// Applies a range of the staged rows inside the open transaction.
-    pub async fn attempt(&mut self, first: usize, last: usize) -> Result<Attempt> {
+    pub async fn attempt(
+        &self,
+        connection: &mut Connection,
+        first: usize,
+        last: usize,
+    ) -> Result<Attempt> {
         if self.revisits {
             let forget = self.statements.forget();
-            batch::run(
-                &mut self.connection,
-                "revisiting rows that were set aside",
-                &forget,
-            )
-            .await?;
+            batch::run(connection, "revisiting rows that were set aside", &forget).await?;
         }
         let apply = self.statements.apply(self.writer, first, last);
-        batch::apply(&mut self.connection, &apply).await
+        batch::apply(connection, &apply).await
     }
 
     /// Carries the delete policy out for a list of keys.
-    pub async fn retire(&mut self, keys: &[Key]) -> Result<BatchEnd> {
+    pub async fn retire(&mut self, connection: &mut Connection, keys: &[Key]) -> Result<BatchEnd> {
         let began = Instant::now();
         let statement = self.statements.retire(self.writer, keys).map_err(|fault| {
             Error::new(
@@ -124,10 +119,10 @@ impl BatchWorker {
             )
             .cause(fault.to_string())
         })?;
-        let signal = begin_fenced(&mut self.connection, self.epoch).await?;
-        match batch::retire(&mut self.connection, &statement).await? {
+        let signal = begin_fenced(connection, self.epoch).await?;
+        match batch::retire(connection, &statement).await? {
             Attempt::Applied(counts) => {
-                self.commit(&counts, None, began).await?;
+                self.commit(connection, &counts, None, began).await?;
                 Ok(BatchEnd { counts, signal })
             }
             Attempt::Transient(error) => Err(error),
@@ -137,6 +132,7 @@ impl BatchWorker {
 
     async fn commit(
         &mut self,
+        connection: &mut Connection,
         counts: &BatchCounts,
         last_key: Option<&Key>,
         began: Instant,
@@ -150,7 +146,7 @@ impl BatchWorker {
             last_key: last_key.as_ref(),
             elapsed_ms: i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX),
         };
-        batch::commit(&mut self.connection, &place, counts).await?;
+        batch::commit(connection, &place, counts).await?;
         self.number += 1;
         Ok(())
     }

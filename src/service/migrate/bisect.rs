@@ -8,6 +8,7 @@ use super::batch::BatchWorker;
 use crate::db::control::batch::{self, Attempt, Mark};
 use crate::db::control::lease::begin_fenced;
 use crate::db::failure::Refusal;
+use crate::db::server::Connection;
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
 
@@ -42,11 +43,15 @@ pub(crate) fn systemic(entity: &str, refusal: &Refusal) -> Error {
 ///
 /// # Errors
 /// The rows have one cause in common, or the search cannot go on.
-pub(crate) async fn find_bad_rows(worker: &mut BatchWorker, row_count: usize) -> Result<()> {
-    begin_fenced(&mut worker.connection, worker.epoch).await?;
+pub(crate) async fn find_bad_rows(
+    worker: &BatchWorker,
+    connection: &mut Connection,
+    row_count: usize,
+) -> Result<()> {
+    begin_fenced(connection, worker.epoch).await?;
     let mut bad = Vec::new();
-    let searched = search(worker, row_count, &mut bad).await;
-    batch::mark(&mut worker.connection, Mark::RollBack).await?;
+    let searched = search(worker, connection, row_count, &mut bad).await;
+    batch::mark(connection, Mark::RollBack).await?;
     searched?;
     refuse_common_cause(&worker.entity, row_count, &bad)?;
     for row in &bad {
@@ -57,21 +62,26 @@ pub(crate) async fn find_bad_rows(worker: &mut BatchWorker, row_count: usize) ->
             &row.refusal.reason,
             place,
         );
-        batch::run(&mut worker.connection, "marking a refused row", &mark).await?;
+        batch::run(connection, "marking a refused row", &mark).await?;
     }
     Ok(())
 }
 
 /// Halves depth first and from the lowest key on, so that of rows that exclude each other the first one stays.
-async fn search(worker: &mut BatchWorker, row_count: usize, bad: &mut Vec<BadRow>) -> Result<()> {
+async fn search(
+    worker: &BatchWorker,
+    connection: &mut Connection,
+    row_count: usize,
+    bad: &mut Vec<BadRow>,
+) -> Result<()> {
     let mut open = vec![(0, row_count.saturating_sub(1))];
     while let Some((first, last)) = open.pop() {
-        batch::mark(&mut worker.connection, Mark::Savepoint).await?;
-        match worker.attempt(first, last).await? {
-            Attempt::Applied(_) => batch::mark(&mut worker.connection, Mark::Release).await?,
+        batch::mark(connection, Mark::Savepoint).await?;
+        match worker.attempt(connection, first, last).await? {
+            Attempt::Applied(_) => batch::mark(connection, Mark::Release).await?,
             Attempt::Transient(error) => return Err(error),
             Attempt::Refused(refusal) => {
-                batch::mark(&mut worker.connection, Mark::RollBackTo).await?;
+                batch::mark(connection, Mark::RollBackTo).await?;
                 if first == last {
                     bad.push(BadRow {
                         ordinal: first,

@@ -1,13 +1,13 @@
 //! One entity of a session: its changes, the rows they release, and its deletions.
 
 use super::batch::{BatchEnd, BatchWorker};
+use super::hands::{Hands, reader};
 use super::reader::{Batch, Packer};
 use super::stopped;
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::detection::{self, StoredChange};
 use crate::db::control::session::save_step;
-use crate::db::server::Connection;
 use crate::db::source::Snapshot;
 use crate::db::statement::Statement;
 use crate::db::statement::apply::{ApplyStatements, Writer};
@@ -20,7 +20,6 @@ use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
 use crate::service::lease::HeldLease;
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::channel;
 use uuid::Uuid;
 
@@ -35,16 +34,29 @@ pub(crate) struct Session<'a> {
     pub batch_size: usize,
 }
 
-/// The work on one entity; it lives as long as the session and is taken up again for releases and deletions.
+/// What the batches of one entity add up to, over all phases of a session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub counts: BatchCounts,
+    pub vanished: u64,
+}
+
+impl Tally {
+    /// Adds what a later phase did.
+    pub fn add(&mut self, other: Tally) {
+        self.counts.add(other.counts);
+        self.vanished += other.vanished;
+    }
+}
+
+/// The work on one entity in one phase of a session.
 pub(crate) struct EntityWork<'a> {
     session: &'a Session<'a>,
-    pub entity: &'a ResolvedEntity,
+    entity: &'a ResolvedEntity,
     statements: SourceStatements,
     worker: BatchWorker,
-    control: Connection,
-    reader: Option<Connection>,
-    pub counts: BatchCounts,
-    pub vanished: AtomicU64,
+    hands: Hands,
+    tally: Tally,
     rows_total: u64,
 }
 
@@ -54,18 +66,17 @@ fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
 }
 
 impl<'a> EntityWork<'a> {
-    /// Opens the connections of the entity's worker.
-    pub async fn open(
+    /// Takes the work up with these hands.
+    pub async fn begin(
         session: &'a Session<'a>,
         entity: &'a ResolvedEntity,
         rows_total: u64,
+        mut hands: Hands,
     ) -> Result<EntityWork<'a>> {
-        let mut control = session.context.target.open().await?;
-        let connection = session.context.target.open().await?;
+        let session_id = session.writer.session_id;
         let (number, revisits) =
-            detection::resume_point(&mut control, session.writer.session_id, &entity.name).await?;
-        let mut worker = BatchWorker {
-            connection,
+            detection::resume_point(&mut hands.control, session_id, &entity.name).await?;
+        let worker = BatchWorker {
             statements: ApplyStatements::new(entity),
             entity: entity.name.clone(),
             key_types: entity.key_types(),
@@ -74,18 +85,21 @@ impl<'a> EntityWork<'a> {
             number,
             revisits,
         };
-        worker.prepare().await?;
+        worker.prepare(&mut hands.writer).await?;
         Ok(EntityWork {
             session,
             entity,
             statements: SourceStatements::new(entity),
             worker,
-            control,
-            reader: None,
-            counts: BatchCounts::default(),
-            vanished: AtomicU64::new(0),
+            hands,
+            tally: Tally::default(),
             rows_total,
         })
+    }
+
+    /// Ends the phase and gives hands and counts back.
+    pub fn end(self) -> (Hands, Tally) {
+        (self.hands, self.tally)
     }
 
     /// Records the state of the entity's step.
@@ -97,7 +111,7 @@ impl<'a> EntityWork<'a> {
         rows_total: i64,
     ) -> Result<()> {
         save_step(
-            &mut self.control,
+            &mut self.hands.control,
             session_id,
             &self.entity.name,
             wave,
@@ -112,7 +126,7 @@ impl<'a> EntityWork<'a> {
         let mut after = 0;
         loop {
             let page = detection::read_changes(
-                &mut self.control,
+                &mut self.hands.control,
                 self.session.detection_id,
                 &self.entity.name,
                 false,
@@ -176,11 +190,13 @@ impl<'a> EntityWork<'a> {
             installation_id: self.session.installation_id,
             batch_size: self.session.batch_size,
         };
-        let mut source = self.session.snapshot.reader().await?;
+        let mut source = reader(&mut self.hands, self.session).await?;
         let statement = statement.clone();
         let (send, mut receive) = channel::<Batch>(1);
-        let reading =
-            tokio::spawn(async move { packer.pack(&mut source, &statement, &send).await });
+        let reading = tokio::spawn(async move {
+            let read = packer.pack(&mut source, &statement, &send).await?;
+            Ok::<_, Error>((source, read))
+        });
         let mut applied = Ok(());
         while let Some(batch) = receive.recv().await {
             applied = self.apply_batch(&batch).await;
@@ -191,22 +207,23 @@ impl<'a> EntityWork<'a> {
         drop(receive);
         let read = reading.await;
         applied?;
-        let read =
-            read.map_err(|_| Error::new(Kind::Unexpected, "the reader of the source stopped"))??;
-        self.vanished
-            .fetch_add(expected.saturating_sub(read), Ordering::Relaxed);
+        // Only a reader that came to the end of its rows is fit for the next statement.
+        let stopped = |_| Error::new(Kind::Unexpected, "the reader of the source stopped");
+        let (source, read) = read.map_err(stopped)??;
+        self.hands.reader = Some(source);
+        self.tally.vanished += expected.saturating_sub(read);
         Ok(())
     }
 
     async fn apply_batch(&mut self, batch: &Batch) -> Result<()> {
         self.session.lease.check()?;
-        let end = self.worker.apply(batch).await?;
+        let end = self.worker.apply(&mut self.hands.writer, batch).await?;
         self.finish_batch(&end)
     }
 
     fn finish_batch(&mut self, end: &BatchEnd) -> Result<()> {
         let counts = end.counts;
-        self.counts.add(counts);
+        self.tally.counts.add(counts);
         let message = format!(
             "batch {}: {} rows: {} inserted, {} updated, {} retired, {} set aside",
             self.worker.number - 1,
@@ -241,7 +258,7 @@ impl<'a> EntityWork<'a> {
     }
 
     fn progress(&self, finished: bool) {
-        let done = u64::try_from(self.counts.rows_in).unwrap_or(0);
+        let done = u64::try_from(self.tally.counts.rows_in).unwrap_or(0);
         self.session.context.emit(Event::Advanced(Progress {
             entity: self.entity.name.clone(),
             phase: "apply",
@@ -259,7 +276,8 @@ impl<'a> EntityWork<'a> {
             for column in &self.entity.columns {
                 for parent in column.parents() {
                     let statement = ledger::released(&self.entity.name, parent, column.key_type);
-                    let stored = detection::stored_keys(&mut self.control, &statement).await?;
+                    let stored =
+                        detection::stored_keys(&mut self.hands.control, &statement).await?;
                     for key in &stored {
                         keys.push(self.key(key)?);
                     }
@@ -286,7 +304,7 @@ impl<'a> EntityWork<'a> {
         let mut after = 0;
         loop {
             let page = detection::read_changes(
-                &mut self.control,
+                &mut self.hands.control,
                 self.session.detection_id,
                 &self.entity.name,
                 true,
@@ -300,7 +318,7 @@ impl<'a> EntityWork<'a> {
             after = last.ordinal;
             let keys: Result<Vec<Key>> = page.iter().map(|change| self.key(&change.key)).collect();
             self.session.lease.check()?;
-            let end = self.worker.retire(&keys?).await?;
+            let end = self.worker.retire(&mut self.hands.writer, &keys?).await?;
             self.finish_batch(&end)?;
         }
     }

@@ -1,7 +1,8 @@
 //! One session from lease to report.
 
 use super::accounting::{EntityReport, MigrateReport, check};
-use super::entity::{EntityWork, Session};
+use super::entity::{EntityWork, Session, Tally};
+use super::hands::HandsPool;
 use super::{MigrateRequest, final_state, plan_of};
 use crate::context::Context;
 use crate::db::control::{batch, detection, schema, session as sessions};
@@ -23,7 +24,6 @@ use futures::future::join_all;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// Takes the lease, runs the session and records how it ended, whatever happens in between.
@@ -167,7 +167,7 @@ impl Run<'_> {
         };
         self.save_steps(control, &plan, &counts).await?;
         let done = self.waves(&session, &plan, &counts).await?;
-        let entities = self.report(control, counts, done).await?;
+        let entities = self.report(control, counts, &done).await?;
         snapshot.release().await?;
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
         Ok(MigrateReport {
@@ -232,10 +232,7 @@ impl Run<'_> {
     ) -> Result<()> {
         for (wave, planned) in (1..).zip(&plan.waves) {
             for it in planned {
-                let total = counts
-                    .iter()
-                    .find(|counts| counts.entity == it.entity)
-                    .map_or(0, DetectionCounts::changes);
+                let total = changes_of(counts, &it.entity);
                 let total = i64::try_from(total).unwrap_or(i64::MAX);
                 sessions::save_step(
                     control,
@@ -252,69 +249,74 @@ impl Run<'_> {
     }
 
     /// Applies wave after wave, then patches deferred references, then deletes in reverse order.
-    async fn waves<'s>(
+    async fn waves(
         &self,
-        session: &'s Session<'s>,
+        session: &Session<'_>,
         plan: &Plan,
         counts: &[DetectionCounts],
-    ) -> Result<Vec<EntityWork<'s>>> {
-        let slots = Semaphore::new(self.request.max_concurrent.max(1));
-        let mut done: Vec<EntityWork<'s>> = Vec::new();
+    ) -> Result<Tallies> {
+        let pool = HandsPool::new(&self.context.target, self.request.max_concurrent);
+        let mut done = Tallies::new();
         for (wave, planned) in (1..).zip(&plan.waves) {
             let jobs = planned.iter().map(|it| {
-                let total = counts
-                    .iter()
-                    .find(|counts| counts.entity == it.entity)
-                    .map_or(0, DetectionCounts::changes);
-                let entity = session
-                    .context
-                    .entities
-                    .iter()
-                    .find(|entity| entity.name == it.entity);
-                let slots = &slots;
-                async move {
-                    let _slot = slots
-                        .acquire()
-                        .await
-                        .map_err(|_| Error::new(Kind::Unexpected, "no slot"))?;
-                    let entity = entity
-                        .ok_or_else(|| Error::new(Kind::Unexpected, "a planned entity is gone"))?;
-                    self.step(session, entity, wave, total).await
-                }
+                let total = changes_of(counts, &it.entity);
+                self.phase(session, &pool, &it.entity, Phase::Changes { wave, total })
             });
             // Every job ends by itself, at a batch boundary, even when another one failed.
-            let results = join_all(jobs).await;
-            for result in results {
-                done.push(result?);
+            for (it, tally) in planned.iter().zip(join_all(jobs).await) {
+                done.entry(it.entity.clone()).or_default().add(tally?);
             }
         }
-        let deferred: Vec<&str> = plan
-            .waves
-            .iter()
-            .flatten()
-            .filter(|it| !it.deferred.is_empty())
-            .map(|it| it.entity.as_str())
-            .collect();
-        for work in done
-            .iter_mut()
-            .filter(|work| deferred.contains(&work.entity.name.as_str()))
-        {
-            work.release().await?;
+        let all: Vec<_> = plan.waves.iter().flatten().collect();
+        for it in all.iter().filter(|it| !it.deferred.is_empty()) {
+            let tally = self
+                .phase(session, &pool, &it.entity, Phase::Releases)
+                .await?;
+            done.entry(it.entity.clone()).or_default().add(tally);
         }
-        for work in done.iter_mut().rev() {
-            work.apply_deletions().await?;
+        for it in all.iter().rev() {
+            let deleted = counts
+                .iter()
+                .any(|counts| counts.entity == it.entity && counts.deleted > 0);
+            if deleted {
+                let tally = self
+                    .phase(session, &pool, &it.entity, Phase::Deletions)
+                    .await?;
+                done.entry(it.entity.clone()).or_default().add(tally);
+            }
         }
         Ok(done)
     }
 
-    async fn step<'s>(
+    async fn phase(
         &self,
-        session: &'s Session<'s>,
-        entity: &'s ResolvedEntity,
-        wave: i32,
-        total: u64,
-    ) -> Result<EntityWork<'s>> {
-        let mut work = EntityWork::open(session, entity, total).await?;
+        session: &Session<'_>,
+        pool: &HandsPool,
+        entity: &str,
+        phase: Phase,
+    ) -> Result<Tally> {
+        let entity = session.context.entities.iter().find(|it| it.name == entity);
+        let entity =
+            entity.ok_or_else(|| Error::new(Kind::Unexpected, "a planned entity is gone"))?;
+        let (hands, _slot) = pool.take().await?;
+        let total = match phase {
+            Phase::Changes { total, .. } => total,
+            Phase::Releases | Phase::Deletions => 0,
+        };
+        let mut work = EntityWork::begin(session, entity, total, hands).await?;
+        match phase {
+            Phase::Changes { wave, total } => self.changes_step(&mut work, wave, total).await?,
+            Phase::Releases => {
+                work.release().await?;
+            }
+            Phase::Deletions => work.apply_deletions().await?,
+        }
+        let (hands, tally) = work.end();
+        pool.give_back(hands).await;
+        Ok(tally)
+    }
+
+    async fn changes_step(&self, work: &mut EntityWork<'_>, wave: i32, total: u64) -> Result<()> {
         let rows = i64::try_from(total).unwrap_or(i64::MAX);
         let id = self.writer.session_id;
         work.save_step(id, wave, "running", rows).await?;
@@ -328,31 +330,28 @@ impl Run<'_> {
         } else {
             "failed"
         };
-        work.save_step(id, wave, state, rows).await?;
-        applied.map(|_| work)
+        let saved = work.save_step(id, wave, state, rows).await;
+        applied?;
+        saved
     }
 
     async fn report(
         &self,
         control: &mut Connection,
         counts: Vec<DetectionCounts>,
-        done: Vec<EntityWork<'_>>,
+        done: &Tallies,
     ) -> Result<Vec<EntityReport>> {
-        let mut by_name: BTreeMap<&str, &EntityWork<'_>> = BTreeMap::new();
-        for work in &done {
-            by_name.insert(&work.entity.name, work);
-        }
         let mut reports = Vec::new();
         for detected in counts {
-            let Some(work) = by_name.get(detected.entity.as_str()) else {
+            let Some(tally) = done.get(&detected.entity) else {
                 continue;
             };
             let report = EntityReport {
                 ledger: detection::ledger_counts(control, &ledger::outcomes(&detected.entity))
                     .await?,
                 entity: detected.entity.clone(),
-                batches: work.counts,
-                vanished: work.vanished.load(std::sync::atomic::Ordering::Relaxed),
+                batches: tally.counts,
+                vanished: tally.vanished,
                 detected,
             };
             check(&report)?;
@@ -360,6 +359,23 @@ impl Run<'_> {
         }
         Ok(reports)
     }
+}
+
+type Tallies = BTreeMap<String, Tally>;
+
+/// What is done to an entity.
+enum Phase {
+    /// New and modified rows, then the rows they release.
+    Changes { wave: i32, total: u64 },
+    /// Rows whose deferred parent has arrived.
+    Releases,
+    /// Rows that are gone.
+    Deletions,
+}
+
+fn changes_of(counts: &[DetectionCounts], entity: &str) -> u64 {
+    let found = counts.iter().find(|counts| counts.entity == entity);
+    found.map_or(0, DetectionCounts::changes)
 }
 
 fn refuse_deletes(entity: &str, deleted: u64, live: u64, refusal: &DeleteRefusal) -> Error {
