@@ -9,6 +9,7 @@ pub mod logs;
 pub mod migrate;
 pub mod rows;
 pub mod status;
+pub mod workshop;
 
 /// The host's name, for leases and sessions.
 pub(crate) fn host_name() -> String {

@@ -123,6 +123,11 @@ impl Server {
         if side == Side::Target {
             // A batch that waits longer for somebody's lock is given up and tried again.
             settings.push_str("set lock_timeout = '30s';");
+            // Batches join few rows with large tables by key. Stage tables have no statistics, and one
+            // scan of a whole ledger would cost more than every probe of its index.
+            settings.push_str(
+                "set enable_hashjoin = off; set enable_mergejoin = off; set enable_seqscan = off;",
+            );
         } else {
             settings.push_str("set default_transaction_read_only = on; set lock_timeout = '30s';");
         }

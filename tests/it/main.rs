@@ -1,2 +1,5 @@
-#[test]
-fn t() {}
+//! All integration tests in one binary: real servers, started and removed by the tests themselves.
+
+mod sandbox;
+mod story;
+mod support;

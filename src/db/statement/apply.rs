@@ -387,8 +387,8 @@ impl ApplyStatements {
              select {entity}, {key}, case p.action when 'quarantined' then 'open' when 'held' then 'held' else 'conflict' end, \
              case p.action when 'quarantined' then split_part(p.bad, '|', 1) when 'held' then '23503' else '40000' end, \
              case p.action when 'quarantined' then nullif(split_part(p.bad, '|', 3), '') end, \
-             case p.action when 'quarantined' then split_part(p.bad, '|', 2) \
-             when 'held' then 'waits for a parent that is not there' \
+             case when p.action = 'quarantined' then split_part(p.bad, '|', 2) \
+             when p.action = 'held' then 'waits for a parent that is not there' \
              when p.t_xmin is null then 'the row was removed in the target' \
              else 'the row was changed on both sides' end, \
              {session}::uuid, {session}::uuid \
