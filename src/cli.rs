@@ -1,5 +1,94 @@
-//! Words in, words out.
-/// Entry.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! Words in, words out: reads the command line, runs one verb and says how it ended.
+
+mod analyze;
+mod args;
+mod detect;
+mod failure;
+mod front;
+mod help;
+mod migrate;
+mod output;
+mod progress;
+mod signals;
+mod status;
+mod table;
+
+use args::Globals;
+use clap::{Parser, Subcommand};
+use failure::Ended;
+use front::Front;
+use output::Output;
+use signals::Patience;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Migrates a legacy PostgreSQL database differentially into Supabase.
+#[derive(Debug, Parser)]
+#[command(name = "diffmig", version, max_term_width = 100)]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+#[command(disable_help_subcommand = true, after_help = help::of_program())]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Analyze(analyze::AnalyzeArgs),
+    Detect(detect::DetectArgs),
+    Migrate(migrate::MigrateArgs),
+    Status(status::StatusArgs),
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = Ended> + 'a>>;
+
+impl Verb {
+    /// Tells what the first signal does.
+    fn patience(&self) -> Patience {
+        match self {
+            Verb::Migrate(args) if !args.dry_run => Patience::BatchFirst,
+            Verb::Status(args) if args.watch => Patience::Watching,
+            _ => Patience::AtOnce,
+        }
+    }
+
+    fn run<'a>(&'a self, front: &'a Front) -> Running<'a> {
+        match self {
+            Verb::Analyze(args) => Box::pin(analyze::run(front, args)),
+            Verb::Detect(args) => Box::pin(detect::run(front, args)),
+            Verb::Migrate(args) => Box::pin(migrate::run(front, args)),
+            Verb::Status(args) => Box::pin(status::run(front, args)),
+        }
+    }
+}
+
+/// Runs the command line of this process to its end.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::refuse(&error),
+    };
+    let output = Output::new(&cli.globals);
+    output::start_logging(&cli.globals);
+    let threads = std::thread::available_parallelism().map_or(2, |it| it.get().clamp(2, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::conclude(&output, Err(failure::no_runtime(&error))),
+    };
+    let front = Front::new(cli.globals, output);
+    let ended = runtime.block_on(signals::guard(
+        &front,
+        cli.verb.patience(),
+        cli.verb.run(&front),
+    ));
+    // What still runs belongs to a command that was dropped; the servers roll its work back.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    failure::conclude(&front.output, ended)
 }

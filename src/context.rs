@@ -3,7 +3,7 @@
 use crate::config::Settings;
 use crate::config::environment::mapping_error;
 use crate::db::catalog;
-use crate::db::server::{Connection, Server};
+use crate::db::server::Connection;
 use crate::db::source::probe;
 use crate::db::statement::Statement;
 use crate::db::statement::source::SourceStatements;
@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
+
+pub use crate::db::server::Server;
 
 /// How the person at the keyboard, or the service manager, asks for an end.
 #[derive(Debug, Clone, Default)]

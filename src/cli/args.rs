@@ -1,0 +1,236 @@
+//! The flags that every command knows, and the small languages of their values.
+
+use crate::context::Selection;
+use clap::{ArgAction, Args, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs; the contract is in docs/json-output.md.
+    Json,
+    /// For spreadsheets.
+    Csv,
+}
+
+/// How diagnostics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line each.
+    Text,
+    /// One JSON object each.
+    Json,
+}
+
+/// From which level on diagnostics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// Faults.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// What happens.
+    Info,
+    /// Details.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// Returns the word that filters understand.
+    pub fn word(self) -> &'static str {
+        match self {
+            LogLevel::Off => "off",
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Globals {
+    /// The mapping file
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "diffmig.toml"
+    )]
+    pub config: PathBuf,
+
+    /// The legacy database; better given as DIFFMIG_SOURCE_URL (or ..._URL_FILE) in the environment or in .env
+    #[arg(long, global = true, value_name = "URL")]
+    pub source_url: Option<String>,
+
+    /// The Supabase database; better given as DIFFMIG_TARGET_URL (or ..._URL_FILE) in the environment or in .env
+    #[arg(long, global = true, value_name = "URL")]
+    pub target_url: Option<String>,
+
+    /// Allow connections to other hosts without verifying their certificates
+    #[arg(long, global = true)]
+    pub insecure: bool,
+
+    /// How data is printed on standard output
+    #[arg(short, long, global = true, value_name = "FORMAT", value_enum, default_value_t = Format::Table, hide_possible_values = true)]
+    #[arg(help = "How data is printed on standard output: table, json or csv")]
+    pub output: Format,
+
+    /// The same as --output json
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub json: bool,
+
+    /// Print no progress and no remarks; data and errors are printed
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Show more: warnings of the execution log as they come; twice, all of it
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// From which level on diagnostics go to standard error: off, error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Warn, hide_possible_values = true)]
+    pub log_level: LogLevel,
+
+    /// How diagnostics are written: text or json
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
+    pub log_format: LogFormat,
+
+    /// No colours and no bars; NO_COLOR and TERM=dumb do the same
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+impl Globals {
+    /// Returns how data is printed.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.output }
+    }
+}
+
+/// The choice of entities.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EntityArgs {
+    /// Only these entities, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub entities: Vec<String>,
+
+    /// Not these entities
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub exclude: Vec<String>,
+}
+
+impl EntityArgs {
+    /// Returns the choice for the services.
+    pub fn selection(&self) -> Selection {
+        Selection {
+            only: self.entities.clone(),
+            except: self.exclude.clone(),
+        }
+    }
+}
+
+/// Reads `500ms`, `30s`, `10m`, `1h` or `0`.
+///
+/// # Errors
+/// What is expected instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and ms, s, m or h, like 30s, 10m or 1h".to_owned();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "" if number == 0 => Some(0),
+        _ => None,
+    };
+    let millis = millis.and_then(|factor: u64| number.checked_mul(factor));
+    millis.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Reads a percentage from 0 to 100, with or without the sign.
+///
+/// # Errors
+/// What is expected instead.
+pub fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+    match number {
+        Ok(number) if (0.0..=100.0).contains(&number) => Ok(number),
+        _ => Err("write a percentage from 0 to 100".to_owned()),
+    }
+}
+
+/// Reads `ENTITY=N`.
+///
+/// # Errors
+/// What is expected instead.
+pub fn entity_limit(text: &str) -> Result<(String, u64), String> {
+    let wrong = || "write ENTITY=N, like clients=250".to_owned();
+    let (entity, limit) = text.split_once('=').ok_or_else(wrong)?;
+    let limit = limit.trim().parse().map_err(|_| wrong())?;
+    let entity = entity.trim();
+    if entity.is_empty() {
+        return Err(wrong());
+    }
+    Ok((entity.to_owned(), limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for wrong in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5h",
+            "10 m",
+            "1d",
+            "1h30m",
+            "99999999999999999h",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn percentages_are_bounded() {
+        assert_eq!(percent("2.5%"), Ok(2.5));
+        assert_eq!(percent("0"), Ok(0.0));
+        for wrong in ["", "101", "-1", "NaN", "inf", "ten"] {
+            assert!(percent(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn limits_name_an_entity_and_a_number() {
+        assert_eq!(entity_limit("clients=25"), Ok(("clients".to_owned(), 25)));
+        for wrong in ["clients", "=3", "clients=", "clients=-1", "clients=all"] {
+            assert!(entity_limit(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What every verb has at hand: flags, output, and the ways to the databases.
+
+use super::args::Globals;
+use super::output::Output;
+use super::progress::Progress;
+use crate::config::{Settings, SettingsInput, environment, load};
+use crate::context::{Context, Interrupt, Server};
+use crate::error::Result;
+
+/// The front end of one process.
+#[derive(Debug)]
+pub struct Front {
+    /// Flags of every command.
+    pub globals: Globals,
+    /// Where words go.
+    pub output: Output,
+    /// How an end is asked for.
+    pub interrupt: Interrupt,
+}
+
+impl Front {
+    /// Begins with nobody asking for an end.
+    pub fn new(globals: Globals, output: Output) -> Front {
+        Front {
+            globals,
+            output,
+            interrupt: Interrupt::default(),
+        }
+    }
+
+    fn input(&self) -> SettingsInput {
+        SettingsInput {
+            config: self.globals.config.clone(),
+            source_url: self.globals.source_url.clone(),
+            target_url: self.globals.target_url.clone(),
+            insecure: self.globals.insecure,
+        }
+    }
+
+    /// Connects to both databases and shows progress from now on.
+    ///
+    /// # Errors
+    /// Settings, connections or the mapping.
+    pub async fn open(&self) -> Result<(Context, Progress)> {
+        self.open_with(load(&self.input())?).await
+    }
+
+    /// As [`Front::open`], with settings from elsewhere.
+    ///
+    /// # Errors
+    /// Connections or the mapping.
+    pub async fn open_with(&self, settings: Settings) -> Result<(Context, Progress)> {
+        let progress = Progress::start(&self.output);
+        let opening = Context::open(settings, progress.events(), self.interrupt.clone());
+        let context = Box::pin(opening).await?;
+        Ok((context, progress))
+    }
+
+    /// Finds the target alone, for commands that read only the control tables.
+    ///
+    /// # Errors
+    /// A missing or malformed URL.
+    pub fn target(&self) -> Result<Server> {
+        Ok(Server::new(environment::load_target(&self.input())?, ""))
+    }
+}
