@@ -2,12 +2,12 @@
 //!
 //! No text of the mapping reaches a server as it stands. What is not known to be harmless is refused by name.
 
+mod cast;
 mod fault;
 mod form;
 mod function;
 mod query;
 mod render;
-mod types;
 
 pub use fault::ExpressionFault;
 pub use query::{SourceQuery, parse_query};

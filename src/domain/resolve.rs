@@ -2,6 +2,7 @@
 
 pub mod column;
 pub mod conversion;
+mod coverage;
 pub mod entity;
 pub mod scope;
 

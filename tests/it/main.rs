@@ -1,5 +1,8 @@
 //! All integration tests in one binary: real servers, started and removed by the tests themselves.
 
+mod architecture;
+mod recovery;
+mod refusal;
 mod sandbox;
 mod story;
 mod support;

@@ -196,12 +196,20 @@ pub async fn save_step(
     Ok(())
 }
 
-const SELECT: &str = "select s.session_id, s.number, s.command, s.state, s.detection_id, s.host, s.process_id, \
-    s.created_at, s.finished_at, s.error, \
-    s.finished_at is null and s.state <> 'paused' and (l.session_id is null or b.expires_at < now()) as interrupted, \
-    extract(epoch from now() - b.renewed_at)::bigint as silent_secs \
-    from diffmig.session s left join diffmig.lease l on l.session_id = s.session_id \
-    left join diffmig.lease_beat b on b.name = l.name";
+macro_rules! select_sessions {
+    ($tail:literal) => {
+        concat!(
+            "select s.session_id, s.number, s.command, s.state, s.detection_id, s.host, s.process_id, \
+             s.created_at, s.finished_at, s.error, \
+             s.finished_at is null and s.state <> 'paused' \
+             and (l.session_id is null or b.expires_at < now()) as interrupted, \
+             extract(epoch from now() - b.renewed_at)::bigint as silent_secs \
+             from diffmig.session s left join diffmig.lease l on l.session_id = s.session_id \
+             left join diffmig.lease_beat b on b.name = l.name",
+            $tail
+        )
+    };
+}
 
 /// Finds one session, the latest when no id is given.
 ///
@@ -211,13 +219,13 @@ pub async fn find(
     connection: &mut Connection,
     session_id: Option<Uuid>,
 ) -> Result<Option<SessionRow>> {
-    const BY_ID: &str =
-        " where ($1::uuid is null or s.session_id = $1) order by s.number desc limit 1";
-    sqlx::query_as(const_format(SELECT, BY_ID))
-        .bind(session_id)
-        .fetch_optional(connection)
-        .await
-        .map_err(failed("reading the session"))
+    sqlx::query_as(select_sessions!(
+        " where ($1::uuid is null or s.session_id = $1) order by s.number desc limit 1"
+    ))
+    .bind(session_id)
+    .fetch_optional(connection)
+    .await
+    .map_err(failed("reading the session"))
 }
 
 /// Lists sessions, latest first.
@@ -225,15 +233,11 @@ pub async fn find(
 /// # Errors
 /// The query fails.
 pub async fn list(connection: &mut Connection, limit: i64) -> Result<Vec<SessionRow>> {
-    sqlx::query_as(const_format(SELECT, " order by s.number desc limit $1"))
+    sqlx::query_as(select_sessions!(" order by s.number desc limit $1"))
         .bind(limit)
         .fetch_all(connection)
         .await
         .map_err(failed("listing the sessions"))
-}
-
-fn const_format(head: &'static str, tail: &'static str) -> sqlx::AssertSqlSafe<String> {
-    sqlx::AssertSqlSafe([head, tail].concat())
 }
 
 /// Reads the steps of a session in wave order.

@@ -154,72 +154,45 @@ fn raw_value(scope: &Scope, column: &ResolvedColumn) -> Value {
     value
 }
 
-fn guarded(value: &mut Value, condition: String, cast: &str, reason: &'static str) {
+/// Keeps a value only where a condition holds; elsewhere the row is faulty.
+fn guarded(value: &mut Value, condition: &str, cast: &str, reason: &'static str) {
     let input = std::mem::take(&mut value.sql);
-    value.faults.push((
-        format!("({input}) is not null and not ({condition})"),
-        reason,
-    ));
-    value.sql = format!("case when {condition} then {cast} end");
+    let fault = format!("({input}) is not null and not ({condition})");
+    value.faults.push((fault, reason));
+    value.sql = format!("case when {condition} then ({input})::{cast} end");
 }
 
-fn checked_value(scope: &Scope, column: &ResolvedColumn) -> Value {
+fn converted(value: &mut Value, column: &ResolvedColumn) {
     const UUID: &str =
         "^\\s*(\\{([0-9a-f]{4}-?){7}[0-9a-f]{4}\\}|([0-9a-f]{4}-?){7}[0-9a-f]{4})\\s*$";
     const INTEGER: &str = "^\\s*[-+]?[0-9]{1,18}\\s*$";
-    let mut value = raw_value(scope, column);
     let to = &column.transport.sql;
     let input = value.sql.clone();
     match &column.conversion {
         Conversion::Cast | Conversion::JsonText => value.sql = format!("({input})::{to}"),
         Conversion::IntegerRange(low, high) => {
             let condition = format!("({input}) between {low} and {high}");
-            guarded(
-                &mut value,
-                condition,
-                &format!("({input})::{to}"),
-                "22003|out of range",
-            );
+            guarded(value, &condition, to, "22003|out of range");
         }
         Conversion::NumericRange { precision, scale } => {
             let bound = format!("1e{}::numeric", precision - scale);
             let condition = format!("abs(round(({input})::numeric, {scale})) < {bound}");
-            guarded(
-                &mut value,
-                condition,
-                &format!("({input})::{to}"),
-                "22003|out of range",
-            );
+            guarded(value, &condition, to, "22003|out of range");
         }
         Conversion::TextToInteger(low, high) => {
             let condition = format!(
                 "case when ({input}) ~ '{INTEGER}' then ({input})::bigint between {low} and {high} else false end"
             );
-            guarded(
-                &mut value,
-                condition,
-                &format!("({input})::{to}"),
-                "22P02|not an integer in range",
-            );
+            guarded(value, &condition, to, "22P02|not an integer in range");
         }
         Conversion::TextToUuid => {
             let condition = format!("({input}) ~* '{UUID}'");
-            guarded(
-                &mut value,
-                condition,
-                &format!("({input})::uuid"),
-                "22P02|not a uuid",
-            );
+            guarded(value, &condition, "uuid", "22P02|not a uuid");
         }
         Conversion::EnumLabels(labels) => {
             let labels: Vec<String> = labels.iter().map(|label| quote_literal(label)).collect();
             let condition = format!("({input})::text in ({})", labels.join(", "));
-            guarded(
-                &mut value,
-                condition,
-                &format!("({input})::text"),
-                "22P02|not a label of the enum",
-            );
+            guarded(value, &condition, "text", "22P02|not a label of the enum");
         }
         Conversion::TextLength(limit) => {
             let condition = format!("char_length(({input})::text) > {limit}");
@@ -233,6 +206,12 @@ fn checked_value(scope: &Scope, column: &ResolvedColumn) -> Value {
             value.sql = format!("(({input})::timestamp at time zone {zone})::{to}");
         }
     }
+}
+
+fn checked_value(scope: &Scope, column: &ResolvedColumn) -> Value {
+    let mut value = raw_value(scope, column);
+    converted(&mut value, column);
+    let to = &column.transport.sql;
     match column.transport.base.as_str() {
         // -0.0 and 0.0 are one value, and so are 1.0 and 1.00 without a declared scale.
         "float4" | "float8" => value.sql = format!("(({}) + 0.0::{to})::{to}", value.sql),

@@ -1,7 +1,7 @@
 //! Calls and the special forms that SQL spells with keywords.
 
 use super::render::{Done, Renderer, literal_text, refuse_clock_literal, refuse_clock_word};
-use super::{ExpressionFault, function, types};
+use super::{ExpressionFault, cast, function};
 use sqlparser::ast::{
     CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
     Interval, TrimWhereField, TypedString,
@@ -271,13 +271,13 @@ impl Renderer {
     }
 
     fn typed(&mut self, typed: &TypedString) -> Done {
-        let name = types::render(&typed.data_type)?;
+        let name = cast::render(&typed.data_type)?;
         if literal_text(&typed.value).is_none() || typed.uses_odbc_syntax {
             return Err(ExpressionFault::new(format!(
                 "{name} must be followed by a 'string'"
             )));
         }
-        if types::reads_clock_words(&typed.data_type) {
+        if cast::reads_clock_words(&typed.data_type) {
             refuse_clock_literal(&typed.value)?;
         }
         self.sql("CAST(");

@@ -2,7 +2,7 @@
 
 use super::render::refuse_clock_literal;
 use super::render::refuse_clock_word;
-use super::{ExpressionFault, fold, function, new_parser, on_deep_stack, refuse_length, types};
+use super::{ExpressionFault, cast, fold, function, new_parser, on_deep_stack, refuse_length};
 use sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor, Value,
     ValueWithSpan, Visit, Visitor,
@@ -257,8 +257,8 @@ impl Visitor for Guard {
             Expr::Identifier(ident) => function::refuse_bare_call(ident),
             Expr::Cast {
                 expr, data_type, ..
-            } if types::reads_clock_words(data_type) => refuse_clock_word(expr),
-            Expr::TypedString(typed) if types::reads_clock_words(&typed.data_type) => {
+            } if cast::reads_clock_words(data_type) => refuse_clock_word(expr),
+            Expr::TypedString(typed) if cast::reads_clock_words(&typed.data_type) => {
                 refuse_clock_literal(&typed.value)
             }
             _ => Ok(()),

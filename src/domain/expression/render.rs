@@ -1,7 +1,7 @@
 //! Walks a parsed expression, refuses what is not on the allow list and writes the rest as SQL of our own.
 
 use super::{
-    ColumnName, Expression, ExpressionFault, MAX_EXPRESSION_DEPTH, Piece, fold, function, types,
+    ColumnName, Expression, ExpressionFault, MAX_EXPRESSION_DEPTH, Piece, cast, fold, function,
 };
 use crate::domain::identifier::quote_literal;
 use sqlparser::ast::{
@@ -86,10 +86,10 @@ impl Renderer {
                 if !matches!(kind, CastKind::Cast | CastKind::DoubleColon) {
                     return Err(ExpressionFault::refused("try_cast is"));
                 }
-                if types::reads_clock_words(data_type) {
+                if cast::reads_clock_words(data_type) {
                     refuse_clock_word(expr)?;
                 }
-                let end = format!(" AS {})", types::render(data_type)?);
+                let end = format!(" AS {})", cast::render(data_type)?);
                 self.row(&["CAST(", &end], &[expr], below)
             }
             Expr::Array(Array { elem, named: true }) => self.array(elem, below),

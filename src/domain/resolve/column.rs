@@ -202,8 +202,55 @@ pub(super) fn resolve(
         }
         check_fallback(checker, rule, column, unknown);
     }
+    let computed = check_of_computed(&column.column_type);
+    let (value, conversion, key_type) = match &rule.rule {
+        Rule::Reference { .. } | Rule::Poly { .. } => {
+            let (value, key_type) = check_reference(checker, rule, column)?;
+            (value, computed, key_type)
+        }
+        Rule::JsonParse { .. } => {
+            let value = check_json(checker, rule, column)?;
+            (value, computed, KeyType::Integer)
+        }
+        _ => {
+            let conversion = check_scalar(checker, rule, column, zone.as_deref(), computed);
+            (
+                scalar_value(rule, &conversion),
+                conversion,
+                KeyType::Integer,
+            )
+        }
+    };
+    (checker.issues.len() == before).then(|| ResolvedColumn {
+        name: column.name.clone(),
+        rule: rule.clone(),
+        value,
+        transport: Transport::of(&column.column_type),
+        conversion,
+        time_zone: zone,
+        not_null: column.not_null,
+        key_type,
+    })
+}
+
+/// A json column becomes jsonb the way JSON text does: parsed in diffmig.
+fn scalar_value(rule: &ColumnRule, conversion: &Conversion) -> ResolvedValue {
+    match (&rule.rule, conversion) {
+        (Rule::Column(text), Conversion::JsonText) => ResolvedValue::Json {
+            column: text.clone(),
+            on_error: JsonFallback::Error,
+            empty_is_null: false,
+        },
+        _ => ResolvedValue::Scalar,
+    }
+}
+
+fn check_reference(
+    checker: &mut Checker<'_>,
+    rule: &ColumnRule,
+    column: &Column,
+) -> Option<(ResolvedValue, KeyType)> {
     let mut key_type = KeyType::Integer;
-    let mut conversion = check_of_computed(&column.column_type);
     let value = match &rule.rule {
         Rule::Reference {
             entity,
@@ -236,48 +283,50 @@ pub(super) fn resolve(
                 missing: *missing,
             }
         }
-        Rule::JsonParse {
-            column: text,
-            on_error,
-            empty_is_null,
-        } => {
-            checker.check_column(rule, text);
-            if column.column_type.base != "jsonb" {
-                let found = &column.column_type.display;
-                checker.report(rule, format!("json_parse fills jsonb, not {found}"), None);
-            }
-            ResolvedValue::Json {
-                column: text.clone(),
-                on_error: on_error.clone(),
-                empty_is_null: *empty_is_null,
-            }
-        }
-        _ => {
-            conversion = check_scalar(checker, rule, column, zone.as_deref(), conversion);
-            ResolvedValue::Scalar
-        }
+        _ => return None,
     };
-    let value = if conversion == Conversion::JsonText {
-        match &rule.rule {
-            Rule::Column(text) => ResolvedValue::Json {
-                column: text.clone(),
-                on_error: JsonFallback::Error,
-                empty_is_null: false,
-            },
-            _ => value,
-        }
-    } else {
-        value
+    let (ResolvedValue::Reference { missing, .. } | ResolvedValue::Poly { missing, .. }) = &value
+    else {
+        return None;
     };
-    (checker.issues.len() == before).then(|| ResolvedColumn {
-        name: column.name.clone(),
-        rule: rule.clone(),
-        value,
-        transport: Transport::of(&column.column_type),
-        conversion,
-        time_zone: zone,
-        not_null: column.not_null,
-        key_type,
+    if *missing == Missing::Null && column.not_null {
+        let message = format!("`missing = \"null\"`, but `{}` is NOT NULL", column.name);
+        checker.report(rule, message, Some("use \"hold\" or \"quarantine\"".into()));
+    }
+    Some((value, key_type))
+}
+
+fn check_json(
+    checker: &mut Checker<'_>,
+    rule: &ColumnRule,
+    column: &Column,
+) -> Option<ResolvedValue> {
+    let Rule::JsonParse {
+        column: text,
+        on_error,
+        empty_is_null,
+    } = &rule.rule
+    else {
+        return None;
+    };
+    checker.check_column(rule, text);
+    if column.column_type.base != "jsonb" {
+        let found = &column.column_type.display;
+        checker.report(rule, format!("json_parse fills jsonb, not {found}"), None);
+    }
+    // The fault field precedes the columns that the target owns, so they cannot report one.
+    if rule.target_owned && *on_error == JsonFallback::Error {
+        let message = "a column owned by the target cannot quarantine a row";
+        checker.report(
+            rule,
+            message.into(),
+            Some("set on_error to \"null\" or { wrap = \"raw\" }".into()),
+        );
+    }
+    Some(ResolvedValue::Json {
+        column: text.clone(),
+        on_error: on_error.clone(),
+        empty_is_null: *empty_is_null,
     })
 }
 

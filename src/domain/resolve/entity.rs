@@ -3,6 +3,7 @@
 use super::Catalogs;
 use super::column::{self, Checker, ResolvedColumn};
 use super::conversion::Transport;
+use super::coverage;
 use super::scope::Scope;
 use crate::domain::catalog::{Column, Table};
 use crate::domain::expression::Expression;
@@ -11,7 +12,7 @@ use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{
     ColumnRef, ConflictPolicy, DeletePolicy, Entity, IdStrategy, JoinKind, Mapping, MappingIssue,
-    Rule, SourceRelation, Spot, TemplatePart,
+    SourceRelation, Spot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -143,13 +144,13 @@ impl ResolvedEntity {
     }
 }
 
-struct Work<'a> {
-    entity: &'a Entity,
+pub(super) struct Work<'a> {
+    pub entity: &'a Entity,
     issues: &'a mut Vec<MappingIssue>,
 }
 
 impl Work<'_> {
-    fn report(&mut self, spot: Spot, key: &str, message: String, hint: Option<String>) {
+    pub fn report(&mut self, spot: Spot, key: &str, message: String, hint: Option<String>) {
         let path = if key.is_empty() {
             format!("entities.{}", self.entity.name)
         } else {
@@ -202,7 +203,7 @@ pub(super) fn key_types(
     keys
 }
 
-fn source_columns(
+pub(super) fn source_columns(
     mapping: &Mapping,
     entity: &Entity,
     catalogs: Catalogs<'_>,
@@ -297,8 +298,8 @@ pub(super) fn resolve(
     check_id(&mut work, id, &source, &scope);
     let legacy = resolve_legacy(&mut work, &source, target);
     let columns = resolve_columns(&mut work, mapping, target, &scope, keys);
-    check_unmapped(&mut work, target, &legacy, catalogs, mapping);
-    check_retire(&mut work, target);
+    coverage::check_unmapped(&mut work, target, &legacy, catalogs, mapping);
+    coverage::check_retire(&mut work, target);
     let id = id?;
     (issues.len() == before).then(|| ResolvedEntity {
         name: entity.name.clone(),
@@ -502,111 +503,4 @@ fn resolve_columns(
     }
     columns.sort_by_key(|column| column.rule.target_owned);
     columns
-}
-
-/// Every source column must be used or listed in `ignore`; every required target column needs a rule.
-fn check_unmapped(
-    work: &mut Work<'_>,
-    target: &Table,
-    legacy: &[(usize, String)],
-    catalogs: Catalogs<'_>,
-    mapping: &Mapping,
-) {
-    let entity = work.entity;
-    for column in &target.columns {
-        let filled = column.has_default
-            || column.is_generated
-            || !column.not_null
-            || column.name == entity.id.column
-            || legacy.iter().any(|(_, name)| *name == column.name)
-            || entity.columns.iter().any(|rule| rule.target == column.name);
-        if !filled {
-            let message = format!(
-                "target column `{}` is NOT NULL and has no rule",
-                column.name
-            );
-            work.report(entity.spot, "columns", message, None);
-        }
-    }
-    let Some((columns, primary_key)) = source_columns(mapping, entity, catalogs) else {
-        return;
-    };
-    let mut used = used_columns(entity);
-    used.extend(entity.key.clone().unwrap_or(primary_key));
-    for name in &entity.ignore {
-        if !columns.iter().any(|column| column.name == *name) {
-            let hint = did_you_mean(name, columns.iter().map(|it| it.name.as_str()));
-            let message = format!("the source has no column `{name}`");
-            work.report(entity.spot, "ignore", message, hint);
-        }
-    }
-    for column in &columns {
-        if !used.contains(&column.name) && !entity.ignore.contains(&column.name) {
-            let message = format!(
-                "source column `{}` is neither mapped nor ignored",
-                column.name
-            );
-            let hint = Some("map it or list it in `ignore`".to_owned());
-            work.report(entity.spot, "columns", message, hint);
-        }
-    }
-}
-
-/// Collects the own source's columns that any rule or condition names.
-fn used_columns(entity: &Entity) -> BTreeSet<String> {
-    let mut used = BTreeSet::new();
-    let mut take = |column: &ColumnRef| {
-        if column
-            .table
-            .as_deref()
-            .is_none_or(|table| table == entity.alias)
-        {
-            used.insert(column.column.clone());
-        }
-    };
-    let mut expressions: Vec<&Expression> = entity.filter.iter().collect();
-    expressions.extend(entity.joins.iter().map(|join| &join.on));
-    for rule in &entity.columns {
-        match &rule.rule {
-            Rule::Column(column) | Rule::JsonParse { column, .. } => take(column),
-            Rule::Reference { by, .. } => take(by),
-            Rule::Poly {
-                type_column,
-                id_column,
-                ..
-            } => {
-                take(type_column);
-                take(id_column);
-            }
-            Rule::Expr(expression) => expressions.push(expression),
-            Rule::Case { arms, .. } => expressions.extend(arms.iter().map(|arm| &arm.when)),
-            Rule::Template { parts, .. } => parts.iter().for_each(|part| {
-                if let TemplatePart::Hole(column, _) = part {
-                    take(column);
-                }
-            }),
-            Rule::Const(_) => {}
-        }
-    }
-    entity.id.time.iter().for_each(&mut take);
-    for name in expressions.iter().flat_map(|it| it.columns()) {
-        take(&ColumnRef {
-            table: name.table.clone(),
-            column: name.column.clone(),
-        });
-    }
-    used
-}
-
-fn check_retire(work: &mut Work<'_>, target: &Table) {
-    let DeletePolicy::Retire(settings) = &work.entity.delete else {
-        return;
-    };
-    for (column, _) in settings {
-        if target.column(column).is_none() {
-            let message = format!("{} has no column `{column}`", target.name);
-            let hint = did_you_mean(column, target.columns.iter().map(|it| it.name.as_str()));
-            work.report(work.entity.spot, "delete.retire", message, hint);
-        }
-    }
 }

@@ -9,6 +9,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub mod command;
+
 /// A workshop with its mapping in a file.
 pub struct Bench {
     pub workshop: Workshop,
