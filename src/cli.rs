@@ -2,10 +2,15 @@
 
 mod analyze;
 mod args;
+mod completions;
+mod control;
+mod demo;
 mod detect;
 mod failure;
 mod front;
 mod help;
+mod logs;
+mod man;
 mod migrate;
 mod output;
 mod progress;
@@ -14,7 +19,7 @@ mod status;
 mod table;
 
 use args::Globals;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use failure::Ended;
 use front::Front;
 use output::Output;
@@ -41,6 +46,11 @@ enum Verb {
     Detect(detect::DetectArgs),
     Migrate(migrate::MigrateArgs),
     Status(status::StatusArgs),
+    Control(control::ControlArgs),
+    Logs(logs::LogsArgs),
+    Demo(demo::DemoArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Ended> + 'a>>;
@@ -51,6 +61,7 @@ impl Verb {
         match self {
             Verb::Migrate(args) if !args.dry_run => Patience::BatchFirst,
             Verb::Status(args) if args.watch => Patience::Watching,
+            Verb::Logs(args) if args.follow => Patience::Watching,
             _ => Patience::AtOnce,
         }
     }
@@ -61,8 +72,18 @@ impl Verb {
             Verb::Detect(args) => Box::pin(detect::run(front, args)),
             Verb::Migrate(args) => Box::pin(migrate::run(front, args)),
             Verb::Status(args) => Box::pin(status::run(front, args)),
+            Verb::Control(args) => Box::pin(control::run(front, args)),
+            Verb::Logs(args) => Box::pin(logs::run(front, args)),
+            Verb::Demo(args) => Box::pin(demo::run(front, args)),
+            Verb::Completions(args) => Box::pin(completions::run(front, args)),
+            Verb::Man(args) => Box::pin(man::run(front, args)),
         }
     }
+}
+
+/// Returns the description of the whole command line, for completions and manual pages.
+fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line of this process to its end.

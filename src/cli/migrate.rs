@@ -2,6 +2,8 @@
 
 mod report;
 
+pub use report::{accounting, sheet, summary};
+
 use super::args::{EntityArgs, Format, duration, entity_limit};
 use super::failure::{Ended, Ending, Stop};
 use super::front::Front;
@@ -68,7 +70,7 @@ pub struct MigrateArgs {
     wait_lock: Duration,
 
     /// When another session works: fail (exit code 11) or skip (exit code 0)
-    #[arg(long, value_enum, default_value_t = IfLocked::Fail, hide_possible_values = true)]
+    #[arg(long, value_name = "DEED", value_enum, default_value_t = IfLocked::Fail, hide_possible_values = true)]
     if_locked: IfLocked,
 }
 

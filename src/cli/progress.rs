@@ -242,13 +242,16 @@ fn status_line(done: u64, total: u64, elapsed: Duration) -> String {
     if done > 0 && secs > 0.0 {
         let rate = as_float(done) / secs;
         let eta = as_float(total.saturating_sub(done)) / rate;
-        line.push_str(&format!(", {} rows/s, ETA {}", rounded(rate), seconds(eta)));
+        line.push_str(&format!(", {} rows/s", rounded(rate)));
+        if total > done {
+            line.push_str(&format!(", ETA {}", seconds(eta)));
+        }
     }
     line
 }
 
 /// Turns a count into a number to divide; the last digits do not matter to people.
-pub fn as_float(number: u64) -> f64 {
+fn as_float(number: u64) -> f64 {
     number as f64
 }
 

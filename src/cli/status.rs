@@ -163,7 +163,7 @@ fn page(session: &SessionStatus, errors: Option<&[EventRow]>) -> String {
     };
     text.push_str(&format!("\nlatest warnings and errors: {}\n", errors.len()));
     for event in errors {
-        text.push_str(&format!("{}\n", log_line(event)));
+        text.push_str(&format!("{}\n", super::logs::line(event)));
     }
     text
 }
@@ -204,16 +204,4 @@ fn sheet(session: &SessionStatus) -> Sheet {
         _ => None,
     });
     sheet
-}
-
-/// Writes an event as one line of text.
-fn log_line(event: &EventRow) -> String {
-    format!(
-        "{} {:5}  {}  {}  {}",
-        event.at.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
-        event.level,
-        event.entity.as_deref().unwrap_or("-"),
-        event.operation,
-        event.message
-    )
 }

@@ -137,11 +137,8 @@ impl Sheet {
             if column.is_number {
                 drawn.set_cell_alignment(CellAlignment::Right);
             }
-            let gap = if index + 1 == self.columns.len() {
-                0
-            } else {
-                2
-            };
+            // The style itself puts one more blank between columns.
+            let gap = u16::from(index + 1 < self.columns.len());
             drawn.set_padding((0, gap));
         }
         let mut lines: Vec<String> = table

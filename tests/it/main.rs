@@ -1,6 +1,7 @@
 //! All integration tests in one binary: real servers, started and removed by the tests themselves.
 
 mod architecture;
+mod help;
 mod recovery;
 mod refusal;
 mod sandbox;
