@@ -66,6 +66,17 @@ impl Verb {
         }
     }
 
+    /// Says what a failure leaves behind when nothing more precise is known.
+    fn state(&self) -> &'static str {
+        match self {
+            Verb::Migrate(args) if !args.dry_run => {
+                "every finished batch is committed, the open one was rolled back"
+            }
+            Verb::Demo(_) => "the throw-away servers were removed",
+            _ => "nothing was changed",
+        }
+    }
+
     fn run<'a>(&'a self, front: &'a Front) -> Running<'a> {
         match self {
             Verb::Analyze(args) => Box::pin(analyze::run(front, args)),
@@ -111,5 +122,6 @@ pub fn main() -> ExitCode {
     ));
     // What still runs belongs to a command that was dropped; the servers roll its work back.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    let ended = ended.map_err(|stop| stop.state(cli.verb.state()));
     failure::conclude(&front.output, ended)
 }

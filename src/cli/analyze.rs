@@ -27,7 +27,7 @@ pub async fn run(front: &Front, args: &AnalyzeArgs) -> Ended {
     let (context, progress) = front.open().await?;
     let baseline = Box::pin(analyze(&context, &args.choice.selection())).await;
     progress.finish().await;
-    let baseline = baseline.map_err(|error| error.state("nothing was changed"))?;
+    let baseline = baseline?;
     let output = &front.output;
     if output.format == Format::Json {
         output.document("analyze", &baseline)?;

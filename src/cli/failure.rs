@@ -32,6 +32,16 @@ impl From<Error> for Stop {
     }
 }
 
+impl Stop {
+    /// Says what is committed, unless the error says it more precisely.
+    pub fn state(self, state: &str) -> Stop {
+        match self {
+            Stop::Failed(error) => Stop::Failed(error.state(state)),
+            Stop::PipeClosed => Stop::PipeClosed,
+        }
+    }
+}
+
 /// How every verb ends.
 pub type Ended = Result<Ending, Stop>;
 

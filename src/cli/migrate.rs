@@ -122,7 +122,6 @@ fn advised(error: Error) -> Error {
         error.kind(),
         Kind::Connect | Kind::Resources | Kind::Unexpected | Kind::Paused | Kind::Cancelled
     );
-    let error = error.state("every finished batch is committed, the open one was rolled back");
     if resumable {
         return error.next("diffmig migrate --resume");
     }
@@ -149,7 +148,7 @@ async fn plan_only(
 ) -> Ended {
     let found = Box::pin(dry_run(context, &args.request())).await;
     progress.finish().await;
-    let (plan, counts) = found.map_err(|error| error.state("nothing was changed"))?;
+    let (plan, counts) = found?;
     report::print_plan(&front.output, &plan, &counts)?;
     front.output.remark("dry run: nothing was written");
     Ok(Ending::Done)

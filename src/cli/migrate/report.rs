@@ -183,13 +183,13 @@ pub fn print_plan(output: &Output, plan: &Plan, entities: &[DetectionCounts]) ->
     let mut sheet = Sheet::new([
         words("entity", "entity"),
         numbers("wave", "wave"),
-        words("source", "source"),
-        words("target", "target"),
         numbers("new", "new"),
         numbers("modified", "modified"),
         numbers("deleted", "deleted"),
         words("after", "parents"),
         words("patched later", "deferred"),
+        words("target", "target"),
+        words("source", "source"),
     ]);
     for (wave, planned) in (1_u32..).zip(&plan.waves) {
         for it in planned {
@@ -199,13 +199,13 @@ pub fn print_plan(output: &Output, plan: &Plan, entities: &[DetectionCounts]) ->
             sheet.push([
                 Cell::text(&it.entity),
                 Cell::count(wave),
-                Cell::text(&it.source),
-                Cell::text(&it.target),
                 Cell::count(counts.new),
                 Cell::count(counts.modified),
                 Cell::count(counts.deleted),
                 Cell::text(it.parents.join(" ")),
                 Cell::text(it.deferred.join(" ")),
+                Cell::text(&it.target),
+                Cell::text(&it.source),
             ]);
         }
     }
