@@ -2,8 +2,9 @@
 
 use super::{host_name, process_id};
 use crate::db::control::lease;
-use crate::db::server::Server;
+use crate::db::server::{Connection, Server};
 use crate::error::{Error, Kind, Result};
+use rustix::process::{Pid, test_kill_process};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ impl HeldLease {
         let mut connection = server.open().await?;
         let deadline = Instant::now() + patience;
         let epoch = loop {
+            expire_dead(&mut connection).await?;
             let taken =
                 lease::acquire(&mut connection, session_id, &host_name(), process_id()).await;
             match taken {
@@ -84,6 +86,21 @@ impl Drop for HeldLease {
     fn drop(&mut self) {
         self.beat.abort();
     }
+}
+
+/// Lets a lease run out at once when its holder was a process of this host that is gone.
+///
+/// A wrong guess costs the holder its session, never its data: the takeover fences it.
+async fn expire_dead(connection: &mut Connection) -> Result<()> {
+    let Some(holder) = lease::holder(connection).await? else {
+        return Ok(());
+    };
+    let alive = Pid::from_raw(holder.process_id)
+        .is_none_or(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)));
+    if holder.host == host_name() && !alive {
+        lease::expire(connection, holder.session_id, holder.process_id).await?;
+    }
+    Ok(())
 }
 
 /// Renews on a connection of its own, so that a long batch never starves the heartbeat.

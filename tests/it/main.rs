@@ -1,9 +1,11 @@
 //! All integration tests in one binary: real servers, started and removed by the tests themselves.
 
 mod architecture;
+mod commands;
 mod help;
 mod recovery;
 mod refusal;
 mod sandbox;
+mod statements;
 mod story;
 mod support;

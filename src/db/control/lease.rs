@@ -126,6 +126,27 @@ pub async fn renew(connection: &mut Connection, epoch: i64) -> Result<bool> {
     Ok(renewed.rows_affected() == 1)
 }
 
+/// Lets the lease of a holder that is known to be gone run out.
+///
+/// # Errors
+/// The query fails.
+pub async fn expire(
+    connection: &mut Connection,
+    session_id: Option<Uuid>,
+    process_id: i32,
+) -> Result<()> {
+    sqlx::query(
+        "update diffmig.lease_beat b set expires_at = '-infinity' from diffmig.lease l \
+         where b.name = 'target' and l.name = b.name and l.session_id is not distinct from $1 and l.process_id = $2",
+    )
+    .bind(session_id)
+    .bind(process_id)
+    .execute(connection)
+    .await
+    .map_err(failed("reading the lease"))?;
+    Ok(())
+}
+
 /// Gives the lease back.
 ///
 /// # Errors

@@ -88,23 +88,55 @@ pub struct NewSession<'a> {
     pub process_id: i32,
 }
 
-/// Inserts a running session and returns its number. Sessions whose process is gone are closed first.
+/// How a session began.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub struct Started {
+    /// Its short number.
+    pub number: i32,
+    /// Whether an earlier process had begun it.
+    pub resumed: bool,
+    /// Batches that were committed before.
+    pub batches: i64,
+    /// Rows in them.
+    pub rows: i64,
+}
+
+/// Finds the session that a paused or killed process left open.
 ///
 /// # Errors
 /// The query fails.
-pub async fn start(connection: &mut Connection, session: &NewSession<'_>) -> Result<i32> {
+pub async fn unfinished(connection: &mut Connection) -> Result<Option<Uuid>> {
+    sqlx::query_scalar("select session_id from diffmig.session where finished_at is null")
+        .fetch_optional(connection)
+        .await
+        .map_err(failed("looking for an unfinished session"))
+}
+
+/// Starts a session, or takes an unfinished one up again. The caller holds the lease.
+///
+/// # Errors
+/// The query fails.
+pub async fn start(connection: &mut Connection, session: &NewSession<'_>) -> Result<Started> {
     let failed = failed("starting the session");
+    // Whatever else is open belongs to a process that lost the lease between our two looks.
     sqlx::query(
         "update diffmig.session set state = 'failed', finished_at = now(), \
          error = coalesce(error, 'interrupted: its process ended without a word') \
-         where finished_at is null",
+         where finished_at is null and session_id <> $1",
     )
+    .bind(session.session_id)
     .execute(&mut *connection)
     .await
     .map_err(&failed)?;
-    let (number,): (i32,) = sqlx::query_as(
-        "insert into diffmig.session (session_id, command, state, mapping_digest, host, process_id, version, started_at) \
-         values ($1, $2, 'running', $3, $4, $5, $6, now()) returning number",
+    sqlx::query_as(
+        "with begun as (insert into diffmig.session as old \
+           (session_id, command, state, mapping_digest, host, process_id, version, started_at) \
+           values ($1, $2, 'running', $3, $4, $5, $6, now()) \
+           on conflict (session_id) do update set state = 'running', mapping_digest = excluded.mapping_digest, \
+           host = excluded.host, process_id = excluded.process_id, version = excluded.version, error = null, \
+           finished_at = null returning number, xmax <> 0 as resumed) \
+         select begun.number, begun.resumed, count(b.number) as batches, coalesce(sum(b.rows_in), 0)::bigint as rows \
+         from begun left join diffmig.batch b on b.session_id = $1 group by 1, 2",
     )
     .bind(session.session_id)
     .bind(session.command)
@@ -114,8 +146,7 @@ pub async fn start(connection: &mut Connection, session: &NewSession<'_>) -> Res
     .bind(env!("CARGO_PKG_VERSION"))
     .fetch_one(connection)
     .await
-    .map_err(&failed)?;
-    Ok(number)
+    .map_err(failed)
 }
 
 /// Remembers which detection is applied.
@@ -180,9 +211,11 @@ pub async fn save_step(
 ) -> Result<()> {
     sqlx::query(
         "insert into diffmig.step as old (session_id, entity, wave, state, rows_total, started_at, finished_at) \
-         values ($1, $2, $3, $4, $5, case when $4 <> 'pending' then now() end, \
+         values ($1, $2, $3, $4, $5 + (select coalesce(sum(rows_in), 0)::bigint from diffmig.batch \
+         where session_id = $1 and entity = $2 and $4 = 'pending'), case when $4 <> 'pending' then now() end, \
          case when $4 in ('completed', 'failed') then now() end) \
-         on conflict (session_id, entity) do update set state = excluded.state, rows_total = excluded.rows_total, \
+         on conflict (session_id, entity) do update set state = excluded.state, \
+         rows_total = case when excluded.state = 'pending' then excluded.rows_total else old.rows_total end, \
          started_at = coalesce(old.started_at, excluded.started_at), finished_at = excluded.finished_at",
     )
     .bind(session_id)

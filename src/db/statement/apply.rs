@@ -12,6 +12,10 @@ use uuid::Uuid;
 /// The stage table of a worker's connection; temporary, so that nothing is left behind by a crash.
 const STAGE: &str = "pg_temp.diffmig_stage";
 
+/// The `xmin` that rows written by this statement carry. It is the transaction's own only at its top
+/// level, which is why no batch is committed from inside a savepoint.
+const THIS_XID: &str = "((pg_catalog.txid_current() & 4294967295)::text)::xid";
+
 /// Who applies: recorded in ledger and quarantine.
 #[derive(Debug, Clone, Copy)]
 pub struct Writer {
@@ -361,7 +365,7 @@ impl ApplyStatements {
             "insert into {ledger} as old ({0}, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at) \
              select {1}, p.id, p.row_hash, \
              case when {aside} and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, \
-             case when p.action in ('inserted', 'updated') then pg_catalog.pg_current_xact_id()::xid \
+             case when p.action in ('inserted', 'updated') then {THIS_XID} \
              when p.action = 'identical' then p.t_xmin else p.l_xmin end, \
              (case when {aside} then p.action else 'applied' end)::diffmig.outcome, \
              p.nulled and not {aside}, {2}, case when {aside} then p.l_deleted end \
@@ -477,7 +481,7 @@ impl ApplyStatements {
              changed as ({changed}), \
              recorded as (update {ledger} l set deleted_at = now(), \
              outcome = (case when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = false, \
-             target_xmin = case when g.acts then pg_catalog.pg_current_xact_id()::xid else l.target_xmin end, \
+             target_xmin = case when g.acts then {THIS_XID} else l.target_xmin end, \
              session_number = {} from gone g where {}), \
              aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, reason, first_session, last_session) \
              select {entity_name}, {key}, 'conflict', '40000', 'deleted in the source, changed in the target', \

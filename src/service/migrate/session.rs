@@ -31,20 +31,22 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
     let began = Instant::now();
     let mut control = context.target.open().await?;
     let installation_id = schema::ensure(&mut control).await?;
-    let session_id = Uuid::new_v4();
+    if let Some(detection_id) = request.detection_id {
+        // A refusal that can be known beforehand leaves no failed session behind.
+        stored_detection(context, &mut control, detection_id).await?;
+    }
+    let unfinished = sessions::unfinished(&mut control).await?;
+    let session_id = unfinished.unwrap_or_else(Uuid::new_v4);
     let lease = HeldLease::take(&context.target, session_id, request.wait_lock).await?;
     let host = host_name();
-    let number = sessions::start(
-        &mut control,
-        &sessions::NewSession {
-            session_id,
-            command: "migrate",
-            mapping_digest: &context.mapping.digest,
-            host: &host,
-            process_id: process_id(),
-        },
-    )
-    .await?;
+    let new = sessions::NewSession {
+        session_id,
+        command: "migrate",
+        mapping_digest: &context.mapping.digest,
+        host: &host,
+        process_id: process_id(),
+    };
+    let started = sessions::start(&mut control, &new).await?;
     let journal = Journal::start(&context.target, session_id, context.events.clone()).await?;
     let logging = Context {
         events: journal.events.clone(),
@@ -57,8 +59,9 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         installation_id,
         writer: Writer {
             session_id,
-            session_number: number,
+            session_number: started.number,
         },
+        started,
     };
     let worked = run.work(&mut control).await;
     let ended = finish(&mut control, &logging, session_id, &worked).await;
@@ -133,25 +136,35 @@ struct Run<'a> {
     lease: &'a HeldLease,
     installation_id: Uuid,
     writer: Writer,
+    started: sessions::Started,
 }
 
 impl Run<'_> {
+    /// Says how the session begins, and what an earlier process of it has committed.
+    fn announce(&self, plan: &Plan, entity_count: usize) {
+        let id = self.writer.session_id;
+        let message = if self.started.resumed {
+            let (batches, rows) = (self.started.batches, self.started.rows);
+            format!("resuming session {id}: {batches} batches ({rows} rows) are committed")
+        } else {
+            format!(
+                "session {id} started: {entity_count} entities in {} waves",
+                plan.waves.len()
+            )
+        };
+        self.context
+            .emit(Event::info("session", message, json!(plan)));
+    }
+
     async fn work(&self, control: &mut Connection) -> Result<MigrateReport> {
         let entities = self.context.select(&self.request.selection)?;
         let plan = plan_of(self.context, &self.request.selection)?;
-        for entity in &entities {
+        // Parents outside the selection need their ledgers too: references are translated through them.
+        for entity in self.context.entities.iter() {
             batch::run(control, "creating a ledger", &ledger::create(entity)).await?;
         }
         let session_id = self.writer.session_id;
-        self.context.emit(Event::info(
-            "session",
-            format!(
-                "session {session_id} started: {} entities in {} waves",
-                entities.len(),
-                plan.waves.len()
-            ),
-            json!(plan),
-        ));
+        self.announce(&plan, entities.len());
         let snapshot = Snapshot::take(&self.context.source, &watched(&entities)).await?;
         let (detection_id, counts) = self.changes(control, &snapshot).await?;
         sessions::set_detection(control, session_id, detection_id).await?;

@@ -1,0 +1,336 @@
+-- source: whole entity
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e" order by "e"."id"
+
+-- source: key range
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where ("e"."id") >= ('1'::bigint) and ("e"."id") <= ('9'::bigint) order by "e"."id"
+
+-- source: key list
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where "e"."id" = any('{3,-4}'::bigint[]) order by "e"."id"
+
+-- source: rows of the relation
+select count(*)
+from "public"."shop_entry" as "e"
+
+-- source: rows that pass
+select count(*)
+from "public"."shop_entry" as "e"
+
+-- ledger: create
+create table if not exists diffmig."ledger_entries" (k0 bigint not null, target_id uuid not null, row_hash bytea not null check (octet_length(row_hash) = 16),
+applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null, pending boolean not null default false, session_number integer not null, deleted_at timestamptz, primary key (k0))
+
+-- ledger: read
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end else case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end end)::"char"
+from diffmig."ledger_entries" order by k0
+
+-- stage: create
+drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 text, c1 bigint, c1e text, c2 bigint, c3 text, c4 text, c5 text, c6 bool, c7 timestamptz, fault text, new_id uuid, row_hash bytea, n integer) on commit preserve rows
+
+-- stage: fill
+copy pg_temp.diffmig_stage (k0, c0, c1, c1e, c2, c3, c4, c5, c6, c7, fault, new_id, row_hash, n)
+from stdin (format binary)
+
+-- stage: forget earlier findings
+update diffmig.quarantine q set status = 'resolved', updated_at = now()
+from pg_temp.diffmig_stage s
+where q.entity = 'entries' and q.key = jsonb_build_array(s.k0) and q.status <> 'resolved'; delete
+from diffmig.pending_reference w using pg_temp.diffmig_stage s
+where w.entity = 'entries' and w.key = jsonb_build_array(s.k0)
+
+-- apply
+with recursive resolved as materialized (select s.*, l.target_id as l_id, l.row_hash as l_hash, l.applied_hash as l_applied, l.target_xmin as l_xmin, l.deleted_at as l_deleted, r1_0.target_id as f1_0, r1_1.target_id as f1_1, r1_2.target_id as f1_2, r2_0.target_id as f2_0, case
+when s.fault is not null then s.fault end as bad, ((s.c1 is not null and s.c1e = 'clients' and r1_0.target_id is null) or (s.c1 is not null and s.c1e = 'profiles' and r1_1.target_id is null) or (s.c1 is not null and s.c1e = 'tickets' and r1_2.target_id is null)) as waits, ((s.c2 is not null and r2_0.target_id is null)) as nulled
+from pg_temp.diffmig_stage s
+left join diffmig."ledger_entries" l on l.k0 = s.k0
+left join diffmig."ledger_clients" r1_0 on r1_0.k0 = s.c1 and s.c1e = 'clients' and r1_0.target_xmin is not null and r1_0.deleted_at is null
+left join diffmig."ledger_profiles" r1_1 on r1_1.k0 = s.c1 and s.c1e = 'profiles' and r1_1.target_xmin is not null and r1_1.deleted_at is null
+left join diffmig."ledger_tickets" r1_2 on r1_2.k0 = s.c1 and s.c1e = 'tickets' and r1_2.target_xmin is not null and r1_2.deleted_at is null
+left join diffmig."ledger_profiles" r2_0 on r2_0.k0 = s.c2 and r2_0.target_xmin is not null and r2_0.deleted_at is null
+where s.n between 0 and 4999),
+planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case
+when r.bad is not null then 'quarantined'
+when r.waits then 'held'
+when t."id" is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
+when t."id" is null then 'inserted'
+when r.l_deleted is null and not (t."target_kind"::text is distinct
+from r.c0 or t."target_id" is distinct
+from coalesce(r.f1_0, r.f1_1, r.f1_2) or t."author_id" is distinct
+from coalesce(r.f2_0) or t."subject"::text is distinct
+from r.c3 or t."body"::text is distinct
+from r.c4 or t."preview"::text is distinct
+from r.c5 or t."is_read" is distinct
+from r.c6 or t."sent_at" is distinct
+from r.c7) then 'identical'
+when r.l_xmin is not null and r.l_deleted is null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
+from resolved r
+left join "public"."entries" t on t."id" = coalesce(r.l_id, r.new_id)),
+inserted as (insert into "public"."entries" ("id", "legacy_entry_id", "target_kind", "target_id", "author_id", "subject", "body", "preview", "is_read", "sent_at")
+select p.id, p.k0, p.c0::public.entry_target, coalesce(p.f1_0, p.f1_1, p.f1_2),
+coalesce(p.f2_0),
+p.c3, p.c4, p.c5, p.c6, p.c7
+from planned p
+where p.action = 'inserted' order by p.id
+returning 1),
+updated as (update "public"."entries" t set "target_kind" = p.c0::public.entry_target, "target_id" = coalesce(p.f1_0, p.f1_1, p.f1_2),
+"author_id" = coalesce(p.f2_0),
+"subject" = p.c3, "body" = p.c4, "preview" = p.c5, "is_read" = p.c6, "sent_at" = p.c7, "deleted_at" = case
+when p.l_deleted is null then t."deleted_at" else null end
+from planned p
+where p.action = 'updated' and t."id" = p.id and t.xmin = p.t_xmin
+returning 1),
+recorded as (insert into diffmig."ledger_entries" as old (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
+select p.k0, p.id, p.row_hash, case
+when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, case
+when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when p.action = 'identical' then p.t_xmin else p.l_xmin end, (case
+when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
+7, case
+when p.action in ('quarantined', 'held', 'conflicted') then p.l_deleted end
+from planned p order by p.k0
+on conflict (k0) do update set target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, session_number = excluded.session_number, deleted_at = excluded.deleted_at
+where (old.row_hash, old.applied_hash, old.target_xmin::text, old.outcome, old.pending, old.deleted_at) is distinct
+from (excluded.row_hash, excluded.applied_hash, excluded.target_xmin::text, excluded.outcome, excluded.pending, excluded.deleted_at)
+returning 1),
+aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session)
+select 'entries', jsonb_build_array(p.k0),
+case p.action
+when 'quarantined' then 'open'
+when 'held' then 'held' else 'conflict' end, case p.action
+when 'quarantined' then split_part(p.bad, '|', 1)
+when 'held' then '23503' else '40000' end, case p.action
+when 'quarantined' then nullif(split_part(p.bad, '|', 3),
+'') end, case
+when p.action = 'quarantined' then split_part(p.bad, '|', 2)
+when p.action = 'held' then 'waits for a parent that is not there'
+when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
+from planned p
+where p.action in ('quarantined', 'held', 'conflicted') order by 2
+on conflict (entity, key) do update set status = excluded.status, sqlstate = excluded.sqlstate, constraint_name = excluded.constraint_name, reason = excluded.reason, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
+waiting as (insert into diffmig.pending_reference (entity, key, column_name, parent_entity, parent_key)
+select 'entries', jsonb_build_array(p.k0),
+'target_id', 'clients', jsonb_build_array(p.c1)
+from planned p
+where p.action = 'held' and p.f1_0 is null and p.c1 is not null and p.c1e = 'clients'
+union all
+select 'entries', jsonb_build_array(p.k0),
+'target_id', 'profiles', jsonb_build_array(p.c1)
+from planned p
+where p.action = 'held' and p.f1_1 is null and p.c1 is not null and p.c1e = 'profiles'
+union all
+select 'entries', jsonb_build_array(p.k0),
+'target_id', 'tickets', jsonb_build_array(p.c1)
+from planned p
+where p.action = 'held' and p.f1_2 is null and p.c1 is not null and p.c1e = 'tickets'
+union all
+select 'entries', jsonb_build_array(p.k0),
+'author_id', 'profiles', jsonb_build_array(p.c2)
+from planned p
+where p.action not in ('quarantined', 'held', 'conflicted') and p.f2_0 is null and p.c2 is not null
+on conflict (entity, key, column_name) do update set parent_entity = excluded.parent_entity, parent_key = excluded.parent_key)
+select count(*),
+count(*) filter (where action = 'inserted'),
+count(*) filter (where action = 'updated'),
+count(*) filter (where action = 'identical'),
+count(*) filter (where action = 'conflicted'),
+count(*) filter (where action = 'held'),
+count(*) filter (where action = 'quarantined'),
+(select count(*)
+from inserted),
+(select count(*)
+from updated)
+from planned
+
+-- retire
+with gone as materialized (select l.*, t.xmin as t_xmin, l.target_xmin is not null and t.xmin is not null and t.xmin <> l.target_xmin as edited, (l.target_xmin is not null and t.xmin is not null) and not (l.target_xmin is not null and t.xmin is not null and t.xmin <> l.target_xmin) as acts
+from unnest('{3,-4}'::bigint[]) as g (k0) join diffmig."ledger_entries" l on l.k0 = g.k0
+left join "public"."entries" t on t."id" = l.target_id
+where l.deleted_at is null or l.outcome in ('quarantined', 'held')),
+changed as (update "public"."entries" t set "deleted_at" = now()
+from gone g
+where g.acts and t."id" = g.target_id and t.xmin = g.t_xmin
+returning 1),
+recorded as (update diffmig."ledger_entries" l set deleted_at = now(),
+outcome = (case
+when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = false, target_xmin = case
+when g.acts then ((pg_catalog.txid_current() & 4294967295)::text)::xid else l.target_xmin end, session_number = 7
+from gone g
+where l.k0 = g.k0),
+aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, reason, first_session, last_session)
+select 'entries', jsonb_build_array(g.k0),
+'conflict', '40000', 'deleted in the source, changed in the target', '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
+from gone g
+where g.edited
+on conflict (entity, key) do update set status = excluded.status, reason = excluded.reason, sqlstate = excluded.sqlstate, constraint_name = null, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
+settled as (update diffmig.quarantine q set status = 'resolved', updated_at = now()
+from gone g
+where not g.edited and q.entity = 'entries' and q.key = jsonb_build_array(g.k0) and q.status <> 'resolved'),
+released as (delete
+from diffmig.pending_reference w using gone g
+where w.entity = 'entries' and w.key = jsonb_build_array(g.k0))
+select count(*),
+count(*) filter (where not edited),
+count(*) filter (where edited),
+count(*) filter (where acts),
+(select count(*)
+from changed)
+from gone
+

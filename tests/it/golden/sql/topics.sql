@@ -1,0 +1,200 @@
+-- source: whole entity
+select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
+when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("t"."created_at") then (extract(epoch
+from "t"."created_at") * 1000)::bigint end
+from "public"."shop_topic" as "t" order by "t"."id"
+
+-- source: key range
+select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
+when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("t"."created_at") then (extract(epoch
+from "t"."created_at") * 1000)::bigint end
+from "public"."shop_topic" as "t"
+where ("t"."id") >= ('1'::bigint) and ("t"."id") <= ('9'::bigint) order by "t"."id"
+
+-- source: key list
+select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
+when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("t"."created_at") then (extract(epoch
+from "t"."created_at") * 1000)::bigint end
+from "public"."shop_topic" as "t"
+where "t"."id" = any('{3,-4}'::bigint[]) order by "t"."id"
+
+-- source: rows of the relation
+select count(*)
+from "public"."shop_topic" as "t"
+
+-- source: rows that pass
+select count(*)
+from "public"."shop_topic" as "t"
+
+-- ledger: create
+create table if not exists diffmig."ledger_topics" (k0 bigint not null, target_id uuid not null, row_hash bytea not null check (octet_length(row_hash) = 16),
+applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null, pending boolean not null default false, session_number integer not null, deleted_at timestamptz, primary key (k0))
+
+-- ledger: read
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end else case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end end)::"char"
+from diffmig."ledger_topics" order by k0
+
+-- stage: create
+drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 bigint, c1 text, c2 int4, c3 timestamptz, fault text, new_id uuid, row_hash bytea, n integer) on commit preserve rows; create index on pg_temp.diffmig_stage (c0); create index on pg_temp.diffmig_stage (k0)
+
+-- stage: fill
+copy pg_temp.diffmig_stage (k0, c0, c1, c2, c3, fault, new_id, row_hash, n)
+from stdin (format binary)
+
+-- stage: forget earlier findings
+update diffmig.quarantine q set status = 'resolved', updated_at = now()
+from pg_temp.diffmig_stage s
+where q.entity = 'topics' and q.key = jsonb_build_array(s.k0) and q.status <> 'resolved'; delete
+from diffmig.pending_reference w using pg_temp.diffmig_stage s
+where w.entity = 'topics' and w.key = jsonb_build_array(s.k0)
+
+-- apply
+with recursive stuck (k0) as (select s.k0
+from pg_temp.diffmig_stage s 
+left join diffmig."ledger_topics" r0_0 on r0_0.k0 = s.c0 and r0_0.target_xmin is not null and r0_0.deleted_at is null
+where s.n between 0 and 4999 and (s.fault is not null or (s.c0 is not null and r0_0.target_id is null and not exists (select
+from pg_temp.diffmig_stage p
+where p.k0 = s.c0 and p.n between 0 and 4999))) union
+select s.k0
+from pg_temp.diffmig_stage s join stuck b on s.c0 = b.k0
+where s.n between 0 and 4999 and not exists (select
+from diffmig."ledger_topics" l
+where l.k0 = s.c0 and l.target_xmin is not null and l.deleted_at is null)),
+resolved as materialized (select s.*, l.target_id as l_id, l.row_hash as l_hash, l.applied_hash as l_applied, l.target_xmin as l_xmin, l.deleted_at as l_deleted, coalesce(r0_0.target_id, r0_0_stage.target_id) as f0_0, case
+when s.fault is not null then s.fault end as bad, ((s.c0 is not null and coalesce(r0_0.target_id, r0_0_stage.target_id) is null)) as waits, false as nulled
+from pg_temp.diffmig_stage s
+left join diffmig."ledger_topics" l on l.k0 = s.k0
+left join diffmig."ledger_topics" r0_0 on r0_0.k0 = s.c0 and r0_0.target_xmin is not null and r0_0.deleted_at is null
+left join lateral (select coalesce(lp.target_id, p.new_id) as target_id
+from pg_temp.diffmig_stage p
+left join diffmig."ledger_topics" lp on lp.k0 = p.k0
+where p.k0 = s.c0 and p.n between 0 and 4999 and not exists (select
+from stuck b
+where b.k0 = p.k0)) r0_0_stage on true
+where s.n between 0 and 4999),
+planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case
+when r.bad is not null then 'quarantined'
+when r.waits then 'held'
+when t."id" is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
+when t."id" is null then 'inserted'
+when r.l_deleted is null and not (t."parent_id" is distinct
+from coalesce(r.f0_0) or t."title"::text is distinct
+from r.c1 or t."position" is distinct
+from r.c2 or t."created_at" is distinct
+from r.c3) then 'identical'
+when r.l_xmin is not null and r.l_deleted is null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
+from resolved r
+left join "public"."topics" t on t."id" = coalesce(r.l_id, r.new_id)),
+inserted as (insert into "public"."topics" ("id", "legacy_topic_id", "parent_id", "title", "position", "created_at")
+select p.id, p.k0, coalesce(p.f0_0),
+p.c1, p.c2, p.c3
+from planned p
+where p.action = 'inserted' order by p.id
+returning 1),
+updated as (update "public"."topics" t set "parent_id" = coalesce(p.f0_0),
+"title" = p.c1, "position" = p.c2, "created_at" = p.c3
+from planned p
+where p.action = 'updated' and t."id" = p.id and t.xmin = p.t_xmin
+returning 1),
+recorded as (insert into diffmig."ledger_topics" as old (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
+select p.k0, p.id, p.row_hash, case
+when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, case
+when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when p.action = 'identical' then p.t_xmin else p.l_xmin end, (case
+when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
+7, case
+when p.action in ('quarantined', 'held', 'conflicted') then p.l_deleted end
+from planned p order by p.k0
+on conflict (k0) do update set target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, session_number = excluded.session_number, deleted_at = excluded.deleted_at
+where (old.row_hash, old.applied_hash, old.target_xmin::text, old.outcome, old.pending, old.deleted_at) is distinct
+from (excluded.row_hash, excluded.applied_hash, excluded.target_xmin::text, excluded.outcome, excluded.pending, excluded.deleted_at)
+returning 1),
+aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session)
+select 'topics', jsonb_build_array(p.k0),
+case p.action
+when 'quarantined' then 'open'
+when 'held' then 'held' else 'conflict' end, case p.action
+when 'quarantined' then split_part(p.bad, '|', 1)
+when 'held' then '23503' else '40000' end, case p.action
+when 'quarantined' then nullif(split_part(p.bad, '|', 3),
+'') end, case
+when p.action = 'quarantined' then split_part(p.bad, '|', 2)
+when p.action = 'held' then 'waits for a parent that is not there'
+when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
+from planned p
+where p.action in ('quarantined', 'held', 'conflicted') order by 2
+on conflict (entity, key) do update set status = excluded.status, sqlstate = excluded.sqlstate, constraint_name = excluded.constraint_name, reason = excluded.reason, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
+waiting as (insert into diffmig.pending_reference (entity, key, column_name, parent_entity, parent_key)
+select 'topics', jsonb_build_array(p.k0),
+'parent_id', 'topics', jsonb_build_array(p.c0)
+from planned p
+where p.action = 'held' and p.f0_0 is null and p.c0 is not null
+on conflict (entity, key, column_name) do update set parent_entity = excluded.parent_entity, parent_key = excluded.parent_key)
+select count(*),
+count(*) filter (where action = 'inserted'),
+count(*) filter (where action = 'updated'),
+count(*) filter (where action = 'identical'),
+count(*) filter (where action = 'conflicted'),
+count(*) filter (where action = 'held'),
+count(*) filter (where action = 'quarantined'),
+(select count(*)
+from inserted),
+(select count(*)
+from updated)
+from planned
+
+-- retire
+with gone as materialized (select l.*, t.xmin as t_xmin, false as edited, (false) and not (false) as acts
+from unnest('{3,-4}'::bigint[]) as g (k0) join diffmig."ledger_topics" l on l.k0 = g.k0
+left join "public"."topics" t on t."id" = l.target_id
+where l.deleted_at is null or l.outcome in ('quarantined', 'held')),
+changed as (select 1
+where false),
+recorded as (update diffmig."ledger_topics" l set deleted_at = now(),
+outcome = (case
+when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = false, target_xmin = case
+when g.acts then ((pg_catalog.txid_current() & 4294967295)::text)::xid else l.target_xmin end, session_number = 7
+from gone g
+where l.k0 = g.k0),
+aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, reason, first_session, last_session)
+select 'topics', jsonb_build_array(g.k0),
+'conflict', '40000', 'deleted in the source, changed in the target', '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
+from gone g
+where g.edited
+on conflict (entity, key) do update set status = excluded.status, reason = excluded.reason, sqlstate = excluded.sqlstate, constraint_name = null, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
+settled as (update diffmig.quarantine q set status = 'resolved', updated_at = now()
+from gone g
+where not g.edited and q.entity = 'topics' and q.key = jsonb_build_array(g.k0) and q.status <> 'resolved'),
+released as (delete
+from diffmig.pending_reference w using gone g
+where w.entity = 'topics' and w.key = jsonb_build_array(g.k0))
+select count(*),
+count(*) filter (where not edited),
+count(*) filter (where edited),
+count(*) filter (where acts),
+(select count(*)
+from changed)
+from gone
+

@@ -1,0 +1,124 @@
+//! The generated SQL of three telling entities, held against golden files and prepared on real servers.
+//!
+//! `DIFFMIG_BLESS=1 cargo nextest run statements` writes the files anew.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use crate::support::Bench;
+use diffmig::db::statement::apply::{ApplyStatements, Writer};
+use diffmig::db::statement::ledger;
+use diffmig::db::statement::source::SourceStatements;
+use diffmig::domain::key::{Key, KeyType, encode_field};
+use diffmig::domain::resolve::ResolvedEntity;
+use sqlx::{AssertSqlSafe, Executor};
+use std::fmt::Write as _;
+use uuid::Uuid;
+
+fn key(number: i64) -> Key {
+    let mut out = Vec::new();
+    encode_field(KeyType::Integer, Some(&number.to_be_bytes()), &mut out).unwrap();
+    Key(out)
+}
+
+/// Breaks the text where a reader would, without changing what the server reads.
+fn readable(sql: &str) -> String {
+    let mut text = sql.to_owned();
+    for word in [
+        " from ",
+        " left join ",
+        " where ",
+        " select ",
+        " when ",
+        " on conflict ",
+        " returning ",
+        " union ",
+    ] {
+        text = text.replace(word, &format!("\n{}", word.trim_start()));
+    }
+    text.replace("), ", "),\n")
+}
+
+/// Every statement of an entity with its name; the writer is fixed, so the text is too.
+fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
+    let source = SourceStatements::new(entity);
+    let apply = ApplyStatements::new(entity);
+    let writer = Writer {
+        session_id: Uuid::nil(),
+        session_number: 7,
+    };
+    let text = |statement: diffmig::db::statement::Statement| statement.as_str().to_owned();
+    vec![
+        ("source: whole entity", text(source.all())),
+        (
+            "source: key range",
+            text(source.range(&key(1), &key(9)).unwrap()),
+        ),
+        (
+            "source: key list",
+            text(source.keys(&[key(3), key(-4)]).unwrap()),
+        ),
+        (
+            "source: rows of the relation",
+            text(source.count_relation()),
+        ),
+        ("source: rows that pass", text(source.count_passing())),
+        ("ledger: create", text(ledger::create(entity))),
+        ("ledger: read", text(ledger::read(entity))),
+        ("stage: create", text(apply.create_stage.clone())),
+        ("stage: fill", text(apply.copy_stage.clone())),
+        ("stage: forget earlier findings", text(apply.forget())),
+        ("apply", text(apply.apply(writer, 0, 4999))),
+        (
+            "retire",
+            text(apply.retire(writer, &[key(3), key(-4)]).unwrap()),
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_sql_is_as_reviewed_and_both_servers_accept_it() {
+    let bench = Bench::day1().await;
+    bench
+        .say(&["migrate", "--entities", "workshops", "-q"])
+        .await;
+    let context = bench.context().await;
+    let (mut source, mut target) = (bench.source().await, bench.target().await);
+    let mut faults = Vec::new();
+    for name in ["clients", "entries", "topics"] {
+        let entity = context.entities.iter().find(|it| it.name == name).unwrap();
+        let mut golden = String::new();
+        for (title, sql) in statements(entity) {
+            writeln!(golden, "-- {title}\n{}\n", readable(&sql)).unwrap();
+            if title == "stage: fill" {
+                continue;
+            }
+            let server = if title.starts_with("source") {
+                &mut source
+            } else {
+                &mut target
+            };
+            // Preparing is not enough for several statements in one text, so all of it is executed.
+            let executed = server
+                .execute(AssertSqlSafe(format!("begin;{sql};rollback")))
+                .await;
+            let created = title == "stage: create";
+            if let Err(error) = executed {
+                faults.push(format!("{name} {title}: {error}"));
+            } else if created {
+                target.execute(AssertSqlSafe(sql)).await.unwrap();
+            }
+        }
+        let path = format!(
+            "{}/tests/it/golden/sql/{name}.sql",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        if std::env::var_os("DIFFMIG_BLESS").is_some() {
+            std::fs::create_dir_all(std::path::Path::new(&path).parent().unwrap()).unwrap();
+            std::fs::write(&path, &golden).unwrap();
+        }
+        if std::fs::read_to_string(&path).unwrap_or_default() != golden {
+            faults.push(format!("{name}: the SQL is not what {path} holds"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
