@@ -37,6 +37,28 @@ const PINNED: &[(&str, &str, &str)] = &[
     ("jit", "off", "off"),
 ];
 
+/// How long one statement of a batch may take; a server that is silent for longer counts as gone.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(300);
+
+/// Waits for a statement of the target, but not for ever: a connection whose other end vanished says nothing.
+///
+/// # Errors
+/// The driver's error, or a time-out in its form.
+pub(crate) async fn answered<T>(
+    statement: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    let silent = |_| {
+        let text = format!(
+            "the server did not answer within {} s",
+            STATEMENT_LIMIT.as_secs()
+        );
+        sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+    };
+    tokio::time::timeout(STATEMENT_LIMIT, statement)
+        .await
+        .map_err(silent)?
+}
+
 /// A database that connections are opened to.
 #[derive(Debug, Clone)]
 pub struct Server {

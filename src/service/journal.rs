@@ -13,6 +13,8 @@ use uuid::Uuid;
 const GATHER: Duration = Duration::from_millis(200);
 /// How many events one statement writes at most.
 const PAGE: usize = 500;
+/// How many events are kept while the target is away.
+const KEPT: usize = 10_000;
 
 /// The running writer.
 pub(crate) struct Journal {
@@ -28,9 +30,14 @@ impl Journal {
         session_id: Uuid,
         front: UnboundedSender<Event>,
     ) -> Result<Journal> {
-        let connection = server.open().await?;
+        let writer = Writer {
+            connection: Some(server.open().await?),
+            server: server.clone(),
+            session_id,
+            rows: Vec::new(),
+        };
         let (events, received) = unbounded_channel();
-        let writer = tokio::spawn(write(connection, session_id, received, front));
+        let writer = tokio::spawn(write(writer, received, front));
         Ok(Journal { writer, events })
     }
 
@@ -60,19 +67,49 @@ fn to_row(event: &Event) -> Option<NewEvent> {
     }
 }
 
-async fn write(
-    mut connection: Connection,
+struct Writer {
+    connection: Option<Connection>,
+    server: Server,
     session_id: Uuid,
+    rows: Vec<NewEvent>,
+}
+
+impl Writer {
+    /// Writes what was gathered; what cannot be written now is kept for the next time.
+    async fn flush(&mut self) {
+        if self.connection.is_none() {
+            self.connection = self.server.open().await.ok();
+        }
+        while let Some(connection) = &mut self.connection {
+            if self.rows.is_empty() {
+                return;
+            }
+            let page = self.rows.len().min(PAGE);
+            match event::append(connection, self.session_id, &self.rows[..page]).await {
+                Ok(()) => drop(self.rows.drain(..page)),
+                Err(error) => {
+                    tracing::warn!(error = %error, "the execution log cannot be written");
+                    self.connection = None;
+                }
+            }
+        }
+        // An outage must not fill the memory: of a long one, the latest events are kept.
+        let excess = self.rows.len().saturating_sub(KEPT);
+        self.rows.drain(..excess);
+    }
+}
+
+async fn write(
+    mut writer: Writer,
     mut received: UnboundedReceiver<Event>,
     front: UnboundedSender<Event>,
 ) {
-    let mut rows = Vec::new();
     let mut open = true;
     while open {
         let first = received.recv().await;
         open = first.is_some();
         let mut take = |event: Event| {
-            rows.extend(to_row(&event));
+            writer.rows.extend(to_row(&event));
             let _ = front.send(event);
         };
         first.into_iter().for_each(&mut take);
@@ -82,11 +119,6 @@ async fn write(
         while let Ok(event) = received.try_recv() {
             take(event);
         }
-        for page in rows.chunks(PAGE) {
-            if let Err(error) = event::append(&mut connection, session_id, page).await {
-                tracing::warn!(error = %error, "the execution log cannot be written");
-            }
-        }
-        rows.clear();
+        writer.flush().await;
     }
 }

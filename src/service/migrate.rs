@@ -3,8 +3,10 @@
 pub mod accounting;
 pub mod batch;
 pub mod bisect;
+pub mod ending;
 pub mod entity;
 pub mod hands;
+pub mod outage;
 pub mod reader;
 pub mod session;
 

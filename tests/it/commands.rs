@@ -206,8 +206,7 @@ async fn a_pause_is_obeyed_within_a_batch_and_the_same_session_goes_on() {
     let bench = Bench::day1().await;
     let mut child = bench.spawn(&["migrate", "--batch-size", "200", "-q"]);
     let mut target = bench.target().await;
-    let begun =
-        "select case when pg_catalog.to_regclass('diffmig.batch') is null then 0 else 1 end::bigint";
+    let begun = "select case when pg_catalog.to_regclass('diffmig.batch') is null then 0 else 1 end::bigint";
     while number(&mut target, begun).await == 0
         || number(&mut target, "select count(*) from diffmig.batch").await < 3
     {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use crate::support::{Bench, expected, number};
+use diffmig::sandbox::Shutdown;
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
 const COMMITTED: &str = "select case when pg_catalog.to_regclass('diffmig.batch') is null then 0 else \
@@ -60,11 +62,93 @@ async fn killed_at_three_moments_the_same_command_ends_as_if_never_killed() {
     );
     let again = bench.say(&["migrate", "--json", "-q"]).await;
     assert_eq!(again.code, Some(3), "{again:?}");
-    let left =
-        "select count(*) from pg_catalog.pg_stat_activity where application_name = 'diffmig'";
+    let left = "select 1 - least(1, count(*)) from pg_catalog.pg_stat_activity where application_name = 'diffmig'";
+    until(&bench, left, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_connections_and_restarted_servers_are_ridden_out() {
+    let bench = Bench::day1().await;
+    let mut child = bench.spawn(&["migrate", "--batch-size", "300", "-q"]);
+    until(&bench, COMMITTED, 4).await;
+    let mut target = bench.target().await;
+    let ended = "select count(pg_terminate_backend(pid)) from pg_catalog.pg_stat_activity \
+        where application_name = 'diffmig' and pid <> pg_backend_pid()";
+    assert!(number(&mut target, ended).await > 0);
+    let before = number(&mut target, COMMITTED).await;
+    until(&bench, COMMITTED, before + 4).await;
+    bench
+        .workshop
+        .source
+        .restart(Shutdown::Immediate)
+        .await
+        .unwrap();
+    drop(target);
+    let mut target = bench.target().await;
+    let before = number(&mut target, COMMITTED).await;
+    until(&bench, COMMITTED, before + 4).await;
+    bench
+        .workshop
+        .target
+        .restart(Shutdown::Immediate)
+        .await
+        .unwrap();
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code());
+    assert_eq!(code.await.unwrap(), Some(3));
+    bench.compare_all("day1").await;
+    let mut target = bench.target().await;
+    let applied = "select coalesce(sum(inserted), 0)::bigint from diffmig.batch";
     assert_eq!(
-        number(&mut target, left).await,
-        0,
-        "a connection was left behind"
+        number(&mut target, applied).await,
+        expected("day1")["total"]["applied"]
     );
+    let said = "select count(*) from diffmig.event where operation = 'reconnect'";
+    assert!(
+        number(&mut target, said).await >= 2,
+        "the outages were not logged"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_process_is_fenced_before_another_begins() {
+    let bench = Bench::day1().await;
+    let mut stalled = bench.spawn(&["migrate", "--batch-size", "200", "-q"]);
+    until(&bench, COMMITTED, 5).await;
+    let pid = Pid::from_raw(i32::try_from(stalled.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let mut target = bench.target().await;
+    // Its open transaction, if any, would make the takeover wait; a real stall ends with its connection.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    sqlx::query("update diffmig.lease_beat set expires_at = now() - interval '1 second'")
+        .execute(&mut target)
+        .await
+        .unwrap();
+    let ended = "select count(pg_terminate_backend(pid)) from pg_catalog.pg_stat_activity \
+        where application_name = 'diffmig' and state = 'idle in transaction'";
+    number(&mut target, ended).await;
+    let second = bench.say(&["migrate", "-q"]).await;
+    assert_eq!(second.code, Some(3), "{second:?}");
+    let epoch = "select epoch from diffmig.lease";
+    let taken = number(&mut target, epoch).await;
+    let batches = number(&mut target, COMMITTED).await;
+    kill_process(pid, Signal::CONT).unwrap();
+    let code = tokio::task::spawn_blocking(move || stalled.wait().unwrap().code());
+    assert_eq!(
+        code.await.unwrap(),
+        Some(16),
+        "a fenced process must say so"
+    );
+    assert_eq!(
+        number(&mut target, COMMITTED).await,
+        batches,
+        "the fenced process wrote"
+    );
+    assert_eq!(number(&mut target, epoch).await, taken);
+    let state = "select count(*) from diffmig.session where state = 'completed_with_rejects'";
+    assert_eq!(
+        number(&mut target, state).await,
+        1,
+        "the fenced process changed the session's state"
+    );
+    bench.compare_all("day1").await;
 }

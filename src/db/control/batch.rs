@@ -2,7 +2,7 @@
 
 use crate::db::failure::Refusal;
 use crate::db::failure::{is_transient, row_refusal};
-use crate::db::server::Connection;
+use crate::db::server::{Connection, answered};
 use crate::db::statement::Statement;
 use crate::domain::connection::Side;
 use crate::error::{Error, Result};
@@ -92,10 +92,12 @@ fn swallowed() -> Attempt {
 /// The server refuses for a reason that no single row explains.
 pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
     type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
-    let row: Row = match sqlx::query_as(statement.safe())
-        .persistent(false)
-        .fetch_one(connection)
-        .await
+    let row: Row = match answered(
+        sqlx::query_as(statement.safe())
+            .persistent(false)
+            .fetch_one(connection),
+    )
+    .await
     {
         Ok(row) => row,
         Err(error) => return verdict("applying a batch", &error),
@@ -124,10 +126,12 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
 /// The server refuses for a reason that no single row explains.
 pub async fn retire(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
     type Row = (i64, i64, i64, i64, i64);
-    let row: Row = match sqlx::query_as(statement.safe())
-        .persistent(false)
-        .fetch_one(connection)
-        .await
+    let row: Row = match answered(
+        sqlx::query_as(statement.safe())
+            .persistent(false)
+            .fetch_one(connection),
+    )
+    .await
     {
         Ok(row) => row,
         Err(error) => return verdict("retiring rows", &error),
@@ -172,7 +176,7 @@ pub async fn commit(
     counts: &BatchCounts,
 ) -> Result<()> {
     let failed = super::failed("committing a batch");
-    sqlx::query(
+    answered(sqlx::query(
         "with counted as (insert into diffmig.batch (session_id, entity, number, epoch, rows_in, inserted, updated, \
            identical, retired, conflicted, held, quarantined, elapsed_ms) \
            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)) \
@@ -195,11 +199,10 @@ pub async fn commit(
     .bind(counts.quarantined)
     .bind(place.elapsed_ms)
     .bind(place.last_key)
-    .execute(&mut *connection)
+    .execute(&mut *connection))
     .await
     .map_err(&failed)?;
-    sqlx::query("commit")
-        .execute(connection)
+    answered(sqlx::query("commit").execute(connection))
         .await
         .map_err(&failed)?;
     Ok(())
@@ -229,8 +232,7 @@ pub async fn mark(connection: &mut Connection, mark: Mark) -> Result<()> {
         Mark::RollBackTo => "rollback to savepoint attempt; release savepoint attempt",
         Mark::RollBack => "rollback",
     };
-    sqlx::raw_sql(sql)
-        .execute(connection)
+    answered(sqlx::raw_sql(sql).execute(connection))
         .await
         .map_err(super::failed("applying a batch"))?;
     Ok(())
@@ -245,8 +247,7 @@ pub async fn run(
     doing: &'static str,
     statement: &Statement,
 ) -> Result<()> {
-    sqlx::raw_sql(statement.safe())
-        .execute(connection)
+    answered(sqlx::raw_sql(statement.safe()).execute(connection))
         .await
         .map_err(super::failed(doing))?;
     Ok(())

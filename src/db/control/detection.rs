@@ -1,7 +1,7 @@
 //! Stored detections and their changes; also the counts that only SQL can give.
 
 use super::failed;
-use crate::db::server::Connection;
+use crate::db::server::{Connection, answered};
 use crate::db::statement::Statement;
 use crate::domain::catalog::DatabaseIdentity;
 use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts};
@@ -53,7 +53,7 @@ pub async fn start(
         DetectMode::Auto => "auto",
         DetectMode::Full => "full",
     };
-    sqlx::query(
+    answered(sqlx::query(
         "insert into diffmig.detection (detection_id, mode, mapping_digest, source_identity, started_at) \
          values ($1, $2, $3, $4, now())",
     )
@@ -61,7 +61,7 @@ pub async fn start(
     .bind(mode)
     .bind(mapping_digest)
     .bind(serde_json::json!(identity))
-    .execute(connection)
+    .execute(connection))
     .await
     .map_err(failed("starting the detection"))?;
     Ok(())
@@ -72,11 +72,13 @@ pub async fn start(
 /// # Errors
 /// The query fails.
 pub async fn finish(connection: &mut Connection, detection_id: Uuid) -> Result<()> {
-    sqlx::query("update diffmig.detection set finished_at = now() where detection_id = $1")
-        .bind(detection_id)
-        .execute(connection)
-        .await
-        .map_err(failed("finishing the detection"))?;
+    answered(
+        sqlx::query("update diffmig.detection set finished_at = now() where detection_id = $1")
+            .bind(detection_id)
+            .execute(connection),
+    )
+    .await
+    .map_err(failed("finishing the detection"))?;
     Ok(())
 }
 
@@ -90,7 +92,7 @@ pub async fn save_counts(
     counts: &DetectionCounts,
 ) -> Result<()> {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    sqlx::query(
+    answered(sqlx::query(
         "insert into diffmig.detection_entity (detection_id, entity, source_rows, filtered, unchanged, new_rows, \
          modified, deleted, set_aside) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
@@ -103,7 +105,7 @@ pub async fn save_counts(
     .bind(number(counts.modified))
     .bind(number(counts.deleted))
     .bind(number(counts.set_aside))
-    .execute(connection)
+    .execute(connection))
     .await
     .map_err(failed("storing the detection"))?;
     Ok(())
@@ -130,7 +132,7 @@ pub async fn save_changes(
         .map(|change| change.last_key.clone())
         .collect();
     let counts: Vec<i64> = changes.iter().map(|change| change.row_count).collect();
-    sqlx::query(
+    answered(sqlx::query(
         "insert into diffmig.change (detection_id, entity, ordinal, kind, key, last_key, row_count) \
          select $1, $2, ordinal, kind, key, last_key, row_count \
          from unnest($3::bigint[], $4::text[], $5::jsonb[], $6::jsonb[], $7::bigint[]) \
@@ -143,7 +145,7 @@ pub async fn save_changes(
     .bind(keys)
     .bind(last_keys)
     .bind(counts)
-    .execute(connection)
+    .execute(connection))
     .await
     .map_err(failed("storing the detection"))?;
     Ok(())
@@ -162,17 +164,19 @@ pub async fn read_changes(
     limit: i64,
 ) -> Result<Vec<StoredChange>> {
     type Row = (i64, String, Value, Option<Value>, i64);
-    let rows: Vec<Row> = sqlx::query_as(
-        "select ordinal, kind, key, last_key, row_count from diffmig.change \
+    let rows: Vec<Row> = answered(
+        sqlx::query_as(
+            "select ordinal, kind, key, last_key, row_count from diffmig.change \
          where detection_id = $1 and entity = $2 and (kind = 'deleted') = $3 and ordinal > $4 \
          order by ordinal limit $5",
+        )
+        .bind(detection_id)
+        .bind(entity)
+        .bind(deletions)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(connection),
     )
-    .bind(detection_id)
-    .bind(entity)
-    .bind(deletions)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(connection)
     .await
     .map_err(failed("reading the detection"))?;
     let changes = rows
@@ -199,11 +203,11 @@ pub async fn find(
     detection_id: Uuid,
 ) -> Result<Option<StoredDetection>> {
     type Row = (String, Value, DateTime<Utc>, Option<DateTime<Utc>>);
-    let row: Option<Row> = sqlx::query_as(
+    let row: Option<Row> = answered(sqlx::query_as(
         "select mapping_digest, source_identity, started_at, finished_at from diffmig.detection where detection_id = $1",
     )
     .bind(detection_id)
-    .fetch_optional(connection)
+    .fetch_optional(connection))
     .await
     .map_err(failed("reading the detection"))?;
     Ok(row.map(
@@ -225,12 +229,12 @@ pub async fn counts(
     detection_id: Uuid,
 ) -> Result<Vec<DetectionCounts>> {
     type Row = (String, i64, i64, i64, i64, i64, i64, i64);
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = answered(sqlx::query_as(
         "select entity, source_rows, filtered, unchanged, new_rows, modified, deleted, set_aside \
          from diffmig.detection_entity where detection_id = $1 order by entity",
     )
     .bind(detection_id)
-    .fetch_all(connection)
+    .fetch_all(connection))
     .await
     .map_err(failed("reading the detection"))?;
     let number = |count: i64| u64::try_from(count).unwrap_or(0);
@@ -252,12 +256,13 @@ pub async fn counts(
 /// # Errors
 /// The query fails.
 pub async fn applied_since(connection: &mut Connection, since: DateTime<Utc>) -> Result<bool> {
-    let (later,): (bool,) =
+    let (later,): (bool,) = answered(
         sqlx::query_as("select exists (select from diffmig.batch where committed_at > $1)")
             .bind(since)
-            .fetch_one(connection)
-            .await
-            .map_err(failed("reading the batches"))?;
+            .fetch_one(connection),
+    )
+    .await
+    .map_err(failed("reading the batches"))?;
     Ok(later)
 }
 
@@ -287,11 +292,13 @@ pub async fn ledger_counts(
     connection: &mut Connection,
     statement: &Statement,
 ) -> Result<LedgerCounts> {
-    let row: (i64, i64, i64, i64, i64, i64) = sqlx::query_as(statement.safe())
-        .persistent(false)
-        .fetch_one(connection)
-        .await
-        .map_err(failed("counting a ledger"))?;
+    let row: (i64, i64, i64, i64, i64, i64) = answered(
+        sqlx::query_as(statement.safe())
+            .persistent(false)
+            .fetch_one(connection),
+    )
+    .await
+    .map_err(failed("counting a ledger"))?;
     Ok(LedgerCounts {
         applied: row.0,
         quarantined: row.1,
@@ -307,11 +314,13 @@ pub async fn ledger_counts(
 /// # Errors
 /// The query fails.
 pub async fn ask(connection: &mut Connection, statement: &Statement) -> Result<bool> {
-    let (answer,): (bool,) = sqlx::query_as(statement.safe())
-        .persistent(false)
-        .fetch_one(connection)
-        .await
-        .map_err(failed("reading a ledger"))?;
+    let (answer,): (bool,) = answered(
+        sqlx::query_as(statement.safe())
+            .persistent(false)
+            .fetch_one(connection),
+    )
+    .await
+    .map_err(failed("reading a ledger"))?;
     Ok(answer)
 }
 
@@ -320,11 +329,13 @@ pub async fn ask(connection: &mut Connection, statement: &Statement) -> Result<b
 /// # Errors
 /// The query fails.
 pub async fn stored_keys(connection: &mut Connection, statement: &Statement) -> Result<Vec<Value>> {
-    let rows: Vec<(Value,)> = sqlx::query_as(statement.safe())
-        .persistent(false)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("finding released rows"))?;
+    let rows: Vec<(Value,)> = answered(
+        sqlx::query_as(statement.safe())
+            .persistent(false)
+            .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("finding released rows"))?;
     Ok(rows.into_iter().map(|(key,)| key).collect())
 }
 
@@ -337,14 +348,14 @@ pub async fn resume_point(
     session_id: Uuid,
     entity: &str,
 ) -> Result<(i32, bool)> {
-    sqlx::query_as(
+    answered(sqlx::query_as(
         "select coalesce((select max(number) from diffmig.batch where session_id = $1 and entity = $2), 0) + 1, \
          exists (select from diffmig.quarantine where entity = $2 and status <> 'resolved') \
          or exists (select from diffmig.pending_reference where entity = $2)",
     )
     .bind(session_id)
     .bind(entity)
-    .fetch_one(connection)
+    .fetch_one(connection))
     .await
     .map_err(failed("reading where the entity stands"))
 }

@@ -1,7 +1,7 @@
 //! The execution log.
 
 use super::failed;
-use crate::db::server::Connection;
+use crate::db::server::{Connection, answered};
 use crate::error::Result;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -57,19 +57,21 @@ pub async fn append(
     let column = |pick: fn(&NewEvent) -> String| events.iter().map(pick).collect::<Vec<String>>();
     let entities: Vec<Option<String>> = events.iter().map(|event| event.entity.clone()).collect();
     let contexts: Vec<Value> = events.iter().map(|event| event.context.clone()).collect();
-    sqlx::query(
-        "insert into diffmig.event (level, session_id, entity, operation, message, context) \
+    answered(
+        sqlx::query(
+            "insert into diffmig.event (level, session_id, entity, operation, message, context) \
          select level, $1, entity, operation, message, context \
          from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[]) \
          as e (level, entity, operation, message, context)",
+        )
+        .bind(session_id)
+        .bind(column(|event| event.level.to_owned()))
+        .bind(entities)
+        .bind(column(|event| event.operation.to_owned()))
+        .bind(column(|event| event.message.clone()))
+        .bind(contexts)
+        .execute(connection),
     )
-    .bind(session_id)
-    .bind(column(|event| event.level.to_owned()))
-    .bind(entities)
-    .bind(column(|event| event.operation.to_owned()))
-    .bind(column(|event| event.message.clone()))
-    .bind(contexts)
-    .execute(connection)
     .await
     .map_err(failed("writing the log"))?;
     Ok(())
@@ -95,7 +97,7 @@ pub struct EventFilter {
 /// # Errors
 /// The query fails.
 pub async fn read(connection: &mut Connection, filter: &EventFilter) -> Result<Vec<EventRow>> {
-    sqlx::query_as(
+    answered(sqlx::query_as(
         "select * from (select event_id, at, level, session_id, entity, operation, message, context \
          from diffmig.event where ($1::uuid is null or session_id = $1) \
          and (cardinality($2::text[]) = 0 or level = any($2)) \
@@ -107,7 +109,7 @@ pub async fn read(connection: &mut Connection, filter: &EventFilter) -> Result<V
     .bind(&filter.entity)
     .bind(filter.after)
     .bind(filter.limit)
-    .fetch_all(connection)
+    .fetch_all(connection))
     .await
     .map_err(failed("reading the log"))
 }

@@ -1,7 +1,7 @@
 //! The right to write for this target: acquired with an epoch, proven in every batch.
 
 use super::failed;
-use crate::db::server::Connection;
+use crate::db::server::{Connection, answered};
 use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
 use uuid::Uuid;
@@ -29,13 +29,13 @@ pub struct Holder {
 /// # Errors
 /// The query fails.
 pub async fn holder(connection: &mut Connection) -> Result<Option<Holder>> {
-    sqlx::query_as(
+    answered(sqlx::query_as(
         "select l.session_id, l.host, l.process_id, extract(epoch from now() - b.renewed_at)::bigint as silent_secs, \
          b.expires_at < now() as expired \
          from diffmig.lease l join diffmig.lease_beat b using (name) \
          where l.name = 'target' and l.session_id is not null",
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection))
     .await
     .map_err(failed("reading the lease"))
 }
@@ -53,23 +53,25 @@ pub async fn acquire(
     process_id: i32,
 ) -> Result<i64> {
     let failed = failed("taking the lease");
-    sqlx::query(
-        "with first as (insert into diffmig.lease (name, epoch, host, process_id) \
+    answered(
+        sqlx::query(
+            "with first as (insert into diffmig.lease (name, epoch, host, process_id) \
          values ('target', 0, $1, $2) on conflict do nothing) \
          select 1",
+        )
+        .bind(host)
+        .bind(process_id)
+        .execute(&mut *connection),
     )
-    .bind(host)
-    .bind(process_id)
-    .execute(&mut *connection)
     .await
     .map_err(&failed)?;
-    sqlx::query(
+    answered(sqlx::query(
         "insert into diffmig.lease_beat (name, expires_at) values ('target', '-infinity') on conflict do nothing",
     )
-    .execute(&mut *connection)
+    .execute(&mut *connection))
     .await
     .map_err(&failed)?;
-    let taken: Option<(i64,)> = sqlx::query_as(
+    let taken: Option<(i64,)> = answered(sqlx::query_as(
         "with taken as (update diffmig.lease l set epoch = l.epoch + 1, session_id = $1, host = $2, \
            process_id = $3, acquired_at = now() from diffmig.lease_beat b \
            where l.name = 'target' and b.name = l.name and (l.session_id is null or b.expires_at < now()) \
@@ -83,7 +85,7 @@ pub async fn acquire(
     .bind(host)
     .bind(process_id)
     .bind(f64::from(LEASE_SECS))
-    .fetch_optional(&mut *connection)
+    .fetch_optional(&mut *connection))
     .await
     .map_err(&failed)?;
     match taken {
@@ -114,13 +116,13 @@ fn held(holder: Option<Holder>) -> Error {
 /// # Errors
 /// The query fails.
 pub async fn renew(connection: &mut Connection, epoch: i64) -> Result<bool> {
-    let renewed = sqlx::query(
+    let renewed = answered(sqlx::query(
         "update diffmig.lease_beat b set renewed_at = now(), expires_at = now() + make_interval(secs => $2) \
          from diffmig.lease l where b.name = 'target' and l.name = b.name and l.epoch = $1",
     )
     .bind(epoch)
     .bind(f64::from(LEASE_SECS))
-    .execute(connection)
+    .execute(connection))
     .await
     .map_err(failed("renewing the lease"))?;
     Ok(renewed.rows_affected() == 1)
@@ -135,13 +137,13 @@ pub async fn expire(
     session_id: Option<Uuid>,
     process_id: i32,
 ) -> Result<()> {
-    sqlx::query(
+    answered(sqlx::query(
         "update diffmig.lease_beat b set expires_at = '-infinity' from diffmig.lease l \
          where b.name = 'target' and l.name = b.name and l.session_id is not distinct from $1 and l.process_id = $2",
     )
     .bind(session_id)
     .bind(process_id)
-    .execute(connection)
+    .execute(connection))
     .await
     .map_err(failed("reading the lease"))?;
     Ok(())
@@ -152,11 +154,15 @@ pub async fn expire(
 /// # Errors
 /// The query fails.
 pub async fn release(connection: &mut Connection, epoch: i64) -> Result<()> {
-    sqlx::query("update diffmig.lease set session_id = null where name = 'target' and epoch = $1")
+    answered(
+        sqlx::query(
+            "update diffmig.lease set session_id = null where name = 'target' and epoch = $1",
+        )
         .bind(epoch)
-        .execute(connection)
-        .await
-        .map_err(failed("giving the lease back"))?;
+        .execute(connection),
+    )
+    .await
+    .map_err(failed("giving the lease back"))?;
     Ok(())
 }
 
@@ -168,16 +174,17 @@ pub async fn release(connection: &mut Connection, epoch: i64) -> Result<()> {
 /// The lease was taken (exit 16), or the query fails.
 pub async fn begin_fenced(connection: &mut Connection, epoch: i64) -> Result<Signal> {
     let failed = failed("beginning a batch");
-    sqlx::query("begin isolation level read committed")
-        .execute(&mut *connection)
+    answered(sqlx::query("begin isolation level read committed").execute(&mut *connection))
         .await
         .map_err(&failed)?;
-    let row: Option<(String,)> = sqlx::query_as(
-        "select b.desired_state from diffmig.lease l join diffmig.lease_beat b using (name) \
+    let row: Option<(String,)> = answered(
+        sqlx::query_as(
+            "select b.desired_state from diffmig.lease l join diffmig.lease_beat b using (name) \
          where l.name = 'target' and l.epoch = $1 and l.session_id is not null for share of l",
+        )
+        .bind(epoch)
+        .fetch_optional(&mut *connection),
     )
-    .bind(epoch)
-    .fetch_optional(&mut *connection)
     .await
     .map_err(&failed)?;
     match row {
@@ -200,13 +207,13 @@ pub async fn set_signal(
     session_id: Uuid,
     signal: Signal,
 ) -> Result<bool> {
-    let done = sqlx::query(
+    let done = answered(sqlx::query(
         "update diffmig.lease_beat b set desired_state = $2 from diffmig.lease l \
          where b.name = 'target' and l.name = b.name and l.session_id = $1 and b.expires_at >= now()",
     )
     .bind(session_id)
     .bind(signal.word())
-    .execute(connection)
+    .execute(connection))
     .await
     .map_err(failed("sending a signal"))?;
     Ok(done.rows_affected() == 1)

@@ -1,7 +1,7 @@
 //! Sessions and their steps.
 
 use super::failed;
-use crate::db::server::Connection;
+use crate::db::server::{Connection, answered};
 use crate::domain::session::SessionState;
 use crate::error::Result;
 use chrono::{DateTime, Utc};
@@ -106,10 +106,12 @@ pub struct Started {
 /// # Errors
 /// The query fails.
 pub async fn unfinished(connection: &mut Connection) -> Result<Option<Uuid>> {
-    sqlx::query_scalar("select session_id from diffmig.session where finished_at is null")
-        .fetch_optional(connection)
-        .await
-        .map_err(failed("looking for an unfinished session"))
+    answered(
+        sqlx::query_scalar("select session_id from diffmig.session where finished_at is null")
+            .fetch_optional(connection),
+    )
+    .await
+    .map_err(failed("looking for an unfinished session"))
 }
 
 /// Starts a session, or takes an unfinished one up again. The caller holds the lease.
@@ -119,16 +121,18 @@ pub async fn unfinished(connection: &mut Connection) -> Result<Option<Uuid>> {
 pub async fn start(connection: &mut Connection, session: &NewSession<'_>) -> Result<Started> {
     let failed = failed("starting the session");
     // Whatever else is open belongs to a process that lost the lease between our two looks.
-    sqlx::query(
-        "update diffmig.session set state = 'failed', finished_at = now(), \
+    answered(
+        sqlx::query(
+            "update diffmig.session set state = 'failed', finished_at = now(), \
          error = coalesce(error, 'interrupted: its process ended without a word') \
          where finished_at is null and session_id <> $1",
+        )
+        .bind(session.session_id)
+        .execute(&mut *connection),
     )
-    .bind(session.session_id)
-    .execute(&mut *connection)
     .await
     .map_err(&failed)?;
-    sqlx::query_as(
+    answered(sqlx::query_as(
         "with begun as (insert into diffmig.session as old \
            (session_id, command, state, mapping_digest, host, process_id, version, started_at) \
            values ($1, $2, 'running', $3, $4, $5, $6, now()) \
@@ -144,7 +148,7 @@ pub async fn start(connection: &mut Connection, session: &NewSession<'_>) -> Res
     .bind(session.host)
     .bind(session.process_id)
     .bind(env!("CARGO_PKG_VERSION"))
-    .fetch_one(connection)
+    .fetch_one(connection))
     .await
     .map_err(failed)
 }
@@ -158,22 +162,26 @@ pub async fn set_detection(
     session_id: Uuid,
     detection_id: Uuid,
 ) -> Result<()> {
-    sqlx::query("update diffmig.session set detection_id = $2 where session_id = $1")
-        .bind(session_id)
-        .bind(detection_id)
-        .execute(connection)
-        .await
-        .map_err(failed("recording the detection"))?;
+    answered(
+        sqlx::query("update diffmig.session set detection_id = $2 where session_id = $1")
+            .bind(session_id)
+            .bind(detection_id)
+            .execute(connection),
+    )
+    .await
+    .map_err(failed("recording the detection"))?;
     Ok(())
 }
 
-/// Moves a session to another state, if its present state allows it; `false` when it does not.
+/// Moves a session to another state, if its present state allows it and the lease is still ours;
+/// `false` when it does not or is not.
 ///
 /// # Errors
 /// The query fails.
 pub async fn advance(
     connection: &mut Connection,
     session_id: Uuid,
+    epoch: i64,
     next: SessionState,
     error: Option<&str>,
 ) -> Result<bool> {
@@ -182,16 +190,20 @@ pub async fn advance(
         .filter(|state| state.may_become(next))
         .map(|state| state.word().to_owned())
         .collect();
-    let done = sqlx::query(
-        "update diffmig.session set state = $2, error = $3, \
-         finished_at = case when $4 then now() end where session_id = $1 and state = any($5)",
+    let done = answered(
+        sqlx::query(
+            "update diffmig.session set state = $2, error = $3, \
+         finished_at = case when $4 then now() end where session_id = $1 and state = any($5) \
+         and exists (select from diffmig.lease where name = 'target' and epoch = $6)",
+        )
+        .bind(session_id)
+        .bind(next.word())
+        .bind(error)
+        .bind(next.is_final())
+        .bind(from)
+        .bind(epoch)
+        .execute(connection),
     )
-    .bind(session_id)
-    .bind(next.word())
-    .bind(error)
-    .bind(next.is_final())
-    .bind(from)
-    .execute(connection)
     .await
     .map_err(failed("recording the session's state"))?;
     Ok(done.rows_affected() == 1)
@@ -209,7 +221,7 @@ pub async fn save_step(
     state: &str,
     rows_total: i64,
 ) -> Result<()> {
-    sqlx::query(
+    answered(sqlx::query(
         "insert into diffmig.step as old (session_id, entity, wave, state, rows_total, started_at, finished_at) \
          values ($1, $2, $3, $4, $5 + (select coalesce(sum(rows_in), 0)::bigint from diffmig.batch \
          where session_id = $1 and entity = $2 and $4 = 'pending'), case when $4 <> 'pending' then now() end, \
@@ -223,7 +235,7 @@ pub async fn save_step(
     .bind(wave)
     .bind(state)
     .bind(rows_total)
-    .execute(connection)
+    .execute(connection))
     .await
     .map_err(failed("recording a step"))?;
     Ok(())
@@ -252,11 +264,13 @@ pub async fn find(
     connection: &mut Connection,
     session_id: Option<Uuid>,
 ) -> Result<Option<SessionRow>> {
-    sqlx::query_as(select_sessions!(
-        " where ($1::uuid is null or s.session_id = $1) order by s.number desc limit 1"
-    ))
-    .bind(session_id)
-    .fetch_optional(connection)
+    answered(
+        sqlx::query_as(select_sessions!(
+            " where ($1::uuid is null or s.session_id = $1) order by s.number desc limit 1"
+        ))
+        .bind(session_id)
+        .fetch_optional(connection),
+    )
     .await
     .map_err(failed("reading the session"))
 }
@@ -266,11 +280,13 @@ pub async fn find(
 /// # Errors
 /// The query fails.
 pub async fn list(connection: &mut Connection, limit: i64) -> Result<Vec<SessionRow>> {
-    sqlx::query_as(select_sessions!(" order by s.number desc limit $1"))
-        .bind(limit)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("listing the sessions"))
+    answered(
+        sqlx::query_as(select_sessions!(" order by s.number desc limit $1"))
+            .bind(limit)
+            .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("listing the sessions"))
 }
 
 /// Reads the steps of a session in wave order.
@@ -278,7 +294,7 @@ pub async fn list(connection: &mut Connection, limit: i64) -> Result<Vec<Session
 /// # Errors
 /// The query fails.
 pub async fn steps(connection: &mut Connection, session_id: Uuid) -> Result<Vec<StepRow>> {
-    sqlx::query_as(
+    answered(sqlx::query_as(
         "select s.entity, s.wave, s.state, s.rows_total, coalesce(b.rows_in, 0)::bigint as rows_done, \
          coalesce(b.inserted, 0)::bigint as inserted, coalesce(b.updated, 0)::bigint as updated, \
          coalesce(b.identical, 0)::bigint as identical, coalesce(b.retired, 0)::bigint as retired, \
@@ -293,7 +309,7 @@ pub async fn steps(connection: &mut Connection, session_id: Uuid) -> Result<Vec<
          where s.session_id = $1 order by s.wave, s.entity",
     )
     .bind(session_id)
-    .fetch_all(connection)
+    .fetch_all(connection))
     .await
     .map_err(failed("reading the steps"))
 }
@@ -304,20 +320,22 @@ pub async fn steps(connection: &mut Connection, session_id: Uuid) -> Result<Vec<
 /// The query fails.
 pub async fn clean_up(connection: &mut Connection, keep_days: i32) -> Result<(u64, u64)> {
     let failed = failed("cleaning up sessions");
-    let closed = sqlx::query(
+    let closed = answered(sqlx::query(
         "update diffmig.session s set state = 'failed', finished_at = now(), \
          error = coalesce(s.error, 'interrupted: its process ended without a word') \
          where s.finished_at is null and s.state <> 'paused' and not exists (select from diffmig.lease l \
          join diffmig.lease_beat b using (name) where l.session_id = s.session_id and b.expires_at >= now())",
     )
-    .execute(&mut *connection)
+    .execute(&mut *connection))
     .await
     .map_err(&failed)?;
-    let purged = sqlx::query(
-        "delete from diffmig.session where finished_at < now() - make_interval(days => $1)",
+    let purged = answered(
+        sqlx::query(
+            "delete from diffmig.session where finished_at < now() - make_interval(days => $1)",
+        )
+        .bind(keep_days)
+        .execute(connection),
     )
-    .bind(keep_days)
-    .execute(connection)
     .await
     .map_err(&failed)?;
     Ok((closed.rows_affected(), purged.rows_affected()))

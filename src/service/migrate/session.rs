@@ -4,17 +4,18 @@ use super::accounting::{EntityReport, MigrateReport, check};
 use super::entity::{EntityWork, Session, Tally};
 use super::hands::HandsPool;
 use super::{MigrateRequest, final_state, plan_of};
+use super::{ending, outage};
 use crate::context::Context;
+use crate::db::control::batch::BatchCounts;
 use crate::db::control::{batch, detection, schema, session as sessions};
 use crate::db::server::Connection;
 use crate::db::source::Snapshot;
 use crate::db::statement::apply::Writer;
 use crate::db::statement::ledger;
 use crate::domain::detection::{DeleteRefusal, DetectMode, DetectionCounts, check_deletes};
-use crate::domain::event::{Event, Level};
+use crate::domain::event::Event;
 use crate::domain::plan::Plan;
 use crate::domain::resolve::ResolvedEntity;
-use crate::domain::session::SessionState;
 use crate::error::{Error, Kind, Result};
 use crate::service::detect::{DetectRequest, detect_in, watched};
 use crate::service::journal::Journal;
@@ -63,8 +64,8 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         },
         started,
     };
-    let worked = run.work(&mut control).await;
-    let ended = finish(&mut control, &logging, session_id, &worked).await;
+    let worked = outage::ride_out(&logging, &lease, || run.work()).await;
+    let ended = ending::record(&logging, &lease, session_id, &worked).await;
     let released = lease.release().await;
     let report = worked.map(|mut report| {
         report.elapsed_secs = began.elapsed().as_secs_f64();
@@ -77,57 +78,6 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
     ended?;
     released?;
     Ok(report)
-}
-
-async fn finish(
-    control: &mut Connection,
-    context: &Context,
-    session_id: Uuid,
-    worked: &Result<MigrateReport>,
-) -> Result<()> {
-    let (state, error) = match worked {
-        Ok(report) => (
-            SessionState::from_word(&report.state).unwrap_or(SessionState::Completed),
-            None,
-        ),
-        Err(error) => {
-            let state = match error.kind() {
-                Kind::Paused => SessionState::Paused,
-                Kind::Cancelled => SessionState::Cancelled,
-                _ => SessionState::Failed,
-            };
-            (state, Some(error))
-        }
-    };
-    let text = error.map(|error| match error.cause_text() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    });
-    let level = match state {
-        SessionState::Failed => Level::Error,
-        SessionState::Completed => Level::Info,
-        _ => Level::Warn,
-    };
-    let message = match &text {
-        Some(text) => format!("session {state}: {text}"),
-        None => format!("session {state}"),
-    };
-    context.emit(Event::Logged {
-        level,
-        entity: None,
-        operation: "session",
-        message,
-        context: json!({ "state": state.word() }),
-    });
-    // A control connection that went down with the target is replaced once.
-    if sessions::advance(control, session_id, state, text.as_deref())
-        .await
-        .is_err()
-    {
-        let mut again = context.target.open().await?;
-        sessions::advance(&mut again, session_id, state, text.as_deref()).await?;
-    }
-    Ok(())
 }
 
 struct Run<'a> {
@@ -156,7 +106,9 @@ impl Run<'_> {
             .emit(Event::info("session", message, json!(plan)));
     }
 
-    async fn work(&self, control: &mut Connection) -> Result<MigrateReport> {
+    /// Detects and applies once; after an outage it is simply done again, since the ledger says what is left.
+    async fn work(&self) -> Result<MigrateReport> {
+        let control = &mut self.context.target.open().await?;
         let entities = self.context.select(&self.request.selection)?;
         let plan = plan_of(self.context, &self.request.selection)?;
         // Parents outside the selection need their ledgers too: references are translated through them.
@@ -354,16 +306,18 @@ impl Run<'_> {
         counts: Vec<DetectionCounts>,
         done: &Tallies,
     ) -> Result<Vec<EntityReport>> {
+        let steps = sessions::steps(control, self.writer.session_id).await?;
         let mut reports = Vec::new();
         for detected in counts {
             let Some(tally) = done.get(&detected.entity) else {
                 continue;
             };
+            let step = steps.iter().find(|step| step.entity == detected.entity);
             let report = EntityReport {
                 ledger: detection::ledger_counts(control, &ledger::outcomes(&detected.entity))
                     .await?,
                 entity: detected.entity.clone(),
-                batches: tally.counts,
+                batches: step.map(batch_counts).unwrap_or_default(),
                 vanished: tally.vanished,
                 detected,
             };
@@ -371,6 +325,20 @@ impl Run<'_> {
             reports.push(report);
         }
         Ok(reports)
+    }
+}
+
+/// What all batches of the session did, those of an earlier process included.
+fn batch_counts(step: &sessions::StepRow) -> BatchCounts {
+    BatchCounts {
+        rows_in: step.rows_done,
+        inserted: step.inserted,
+        updated: step.updated,
+        identical: step.identical,
+        retired: step.retired,
+        conflicted: step.conflicted,
+        held: step.held,
+        quarantined: step.quarantined,
     }
 }
 
