@@ -13,20 +13,7 @@ fn json(said: &Said, code: i32) -> Value {
     value
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operators_first_day() {
-    let bench = Bench::day1().await;
-    let totals = expected("day1")["total"].clone();
-
-    let before = json(&bench.say(&["analyze", "--json"]).await, 0);
-    assert!(
-        before["entities"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|it| it["status"] == "missing")
-    );
-    let plan = json(&bench.say(&["migrate", "--dry-run", "--json"]).await, 0);
+fn check_waves(plan: &Value) {
     let waves: Vec<Vec<String>> = plan["plan"]["waves"]
         .as_array()
         .unwrap()
@@ -49,6 +36,53 @@ async fn an_operators_first_day() {
         wave_of("profiles") < wave_of("clients") && wave_of("clients") < wave_of("tickets"),
         "{waves:?}"
     );
+}
+
+async fn check_logs(bench: &Bench) {
+    let logs = bench
+        .say(&["logs", "--level", "warn", "--format", "json", "-n", "500"])
+        .await;
+    let lines: Vec<Value> = logs
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        lines.len() > 3 && lines.iter().all(|it| it["level"] == "warn"),
+        "{logs:?}"
+    );
+    let ids: Vec<i64> = lines
+        .iter()
+        .map(|it| it["eventId"].as_i64().unwrap())
+        .collect();
+    assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+    let followed = bench.say(&["logs", "--follow", "-n", "1000"]).await;
+    assert_eq!(
+        followed.code,
+        Some(0),
+        "a finished session is not followed for ever: {followed:?}"
+    );
+    assert!(
+        followed.stdout.contains("session completed_with_rejects"),
+        "{followed:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_first_day() {
+    let bench = Bench::day1().await;
+    let totals = expected("day1")["total"].clone();
+
+    let before = json(&bench.say(&["analyze", "--json"]).await, 0);
+    assert!(
+        before["entities"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|it| it["status"] == "missing")
+    );
+    let plan = json(&bench.say(&["migrate", "--dry-run", "--json"]).await, 0);
+    check_waves(&plan);
     let mut target = bench.target().await;
     let control = "select count(*) from pg_catalog.pg_namespace where nspname = 'diffmig'";
     assert_eq!(
@@ -88,33 +122,7 @@ async fn an_operators_first_day() {
     let late = bench.say(&["control", "pause"]).await;
     assert_eq!(late.code, Some(17), "{late:?}");
 
-    let logs = bench
-        .say(&["logs", "--level", "warn", "--format", "json", "-n", "500"])
-        .await;
-    let lines: Vec<Value> = logs
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert!(
-        lines.len() > 3 && lines.iter().all(|it| it["level"] == "warn"),
-        "{logs:?}"
-    );
-    let ids: Vec<i64> = lines
-        .iter()
-        .map(|it| it["eventId"].as_i64().unwrap())
-        .collect();
-    assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
-    let followed = bench.say(&["logs", "--follow", "-n", "1000"]).await;
-    assert_eq!(
-        followed.code,
-        Some(0),
-        "a finished session is not followed for ever: {followed:?}"
-    );
-    assert!(
-        followed.stdout.contains("session completed_with_rejects"),
-        "{followed:?}"
-    );
+    check_logs(&bench).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
