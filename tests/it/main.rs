@@ -6,6 +6,7 @@ mod help;
 mod recovery;
 mod refusal;
 mod sandbox;
+mod secrets;
 mod statements;
 mod story;
 mod support;
