@@ -270,7 +270,13 @@ impl ApplyStatements {
         let differs = self.row.difference();
         let edited = match entity.conflict {
             ConflictPolicy::KeepTarget => {
-                " when r.l_xmin is not null and r.l_deleted is null and t.xmin <> r.l_xmin then 'conflicted'"
+                " when r.l_xmin is not null and t.xmin <> r.l_xmin then 'conflicted'"
+            }
+            ConflictPolicy::SourceWins => "",
+        };
+        let removed = match entity.conflict {
+            ConflictPolicy::KeepTarget => {
+                " when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'"
             }
             ConflictPolicy::SourceWins => "",
         };
@@ -282,8 +288,7 @@ impl ApplyStatements {
         format!(
             "select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case \
              when r.bad is not null then 'quarantined' when r.waits then 'held' \
-             when t.{id} is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted' \
-             when t.{id} is null then 'inserted' \
+             {removed} when t.{id} is null then 'inserted' \
              when r.l_deleted is null and not ({differs}) then 'identical'{native}{edited} \
              else 'updated' end as action \
              from resolved r left join {} t on t.{id} = coalesce(r.l_id, r.new_id)",
@@ -368,7 +373,7 @@ impl ApplyStatements {
              case when p.action in ('inserted', 'updated') then {THIS_XID} \
              when p.action = 'identical' then p.t_xmin else p.l_xmin end, \
              (case when {aside} then p.action else 'applied' end)::diffmig.outcome, \
-             p.nulled and not {aside}, {2}, case when {aside} then p.l_deleted end \
+             p.nulled and not {aside}, {2}, case when p.action in ('quarantined', 'held') then p.l_deleted end \
              from planned p order by {1} on conflict ({0}) do update set \
              target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, \
              target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, \

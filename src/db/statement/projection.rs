@@ -176,7 +176,9 @@ fn converted(value: &mut Value, column: &ResolvedColumn) {
         }
         Conversion::NumericRange { precision, scale } => {
             let bound = format!("1e{}::numeric", precision - scale);
-            let condition = format!("abs(round(({input})::numeric, {scale})) < {bound}");
+            // NaN fits every precision, and compares above every number.
+            let number = format!("({input})::numeric");
+            let condition = format!("{number} = 'NaN' or abs(round({number}, {scale})) < {bound}");
             guarded(value, &condition, to, "22003|out of range");
         }
         Conversion::TextToInteger(low, high) => {

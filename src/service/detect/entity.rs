@@ -239,6 +239,11 @@ async fn merge(
             in_source = rows.advance().await?;
             if rows.row_count().is_multiple_of(REPORT_EVERY) {
                 report(pass, entity, rows.row_count(), expected, false);
+                if pass.context.interrupt.is_raised() {
+                    return Err(Error::new(Kind::Paused, "the detection was interrupted")
+                        .state("nothing was applied")
+                        .next("run the same command again"));
+                }
             }
         }
     }

@@ -268,35 +268,43 @@ impl<'a> EntityWork<'a> {
         }));
     }
 
-    /// Applies rows whose missing parent has arrived, until no more are released; returns how many there were.
-    pub async fn release(&mut self) -> Result<usize> {
-        let mut released = 0;
+    /// Applies rows whose missing parent has arrived, until no more are released.
+    ///
+    /// A row that was released but is gone from the source stays in the list; the deletions see to it.
+    pub async fn release(&mut self) -> Result<()> {
+        let mut before = Vec::new();
         loop {
-            let mut keys = Vec::new();
-            for column in &self.entity.columns {
-                for parent in column.parents() {
-                    let statement = ledger::released(&self.entity.name, parent, column.key_type);
-                    let stored =
-                        detection::stored_keys(&mut self.hands.control, &statement).await?;
-                    for key in &stored {
-                        keys.push(self.key(key)?);
-                    }
-                }
+            let keys = self.released_keys().await?;
+            if keys.is_empty() || keys == before {
+                return Ok(());
             }
-            if keys.is_empty() {
-                return Ok(released);
-            }
-            keys.sort();
-            keys.dedup();
-            released += keys.len();
             self.worker.revisits = true;
+            let vanished = self.tally.vanished;
             for page in keys.chunks(self.session.batch_size) {
                 self.apply_keys(page).await?;
             }
+            self.tally.vanished = vanished;
             if !self.entity.is_self_referencing() {
-                return Ok(released);
+                return Ok(());
+            }
+            before = keys;
+        }
+    }
+
+    async fn released_keys(&mut self) -> Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        for column in &self.entity.columns {
+            for parent in column.parents() {
+                let statement = ledger::released(&self.entity.name, parent, column.key_type);
+                let stored = detection::stored_keys(&mut self.hands.control, &statement).await?;
+                for key in &stored {
+                    keys.push(self.key(key)?);
+                }
             }
         }
+        keys.sort();
+        keys.dedup();
+        Ok(keys)
     }
 
     /// Carries the delete policy out.

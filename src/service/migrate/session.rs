@@ -271,9 +271,7 @@ impl Run<'_> {
         let mut work = EntityWork::begin(session, entity, total, hands).await?;
         match phase {
             Phase::Changes { wave, total } => self.changes_step(&mut work, wave, total).await?,
-            Phase::Releases => {
-                work.release().await?;
-            }
+            Phase::Releases => work.release().await?,
             Phase::Deletions => work.apply_deletions().await?,
         }
         let (hands, tally) = work.end();

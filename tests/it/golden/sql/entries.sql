@@ -208,8 +208,8 @@ left join diffmig."ledger_profiles" r2_0 on r2_0.k0 = s.c2 and r2_0.target_xmin 
 where s.n between 0 and 4999),
 planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case
 when r.bad is not null then 'quarantined'
-when r.waits then 'held'
-when t."id" is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
+when r.waits then 'held' 
+when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
 when t."id" is null then 'inserted'
 when r.l_deleted is null and not (t."target_kind"::text is distinct
 from r.c0 or t."target_id" is distinct
@@ -220,7 +220,7 @@ from r.c4 or t."preview"::text is distinct
 from r.c5 or t."is_read" is distinct
 from r.c6 or t."sent_at" is distinct
 from r.c7) then 'identical'
-when r.l_xmin is not null and r.l_deleted is null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
+when r.l_xmin is not null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
 from resolved r
 left join "public"."entries" t on t."id" = coalesce(r.l_id, r.new_id)),
 inserted as (insert into "public"."entries" ("id", "legacy_entry_id", "target_kind", "target_id", "author_id", "subject", "body", "preview", "is_read", "sent_at")
@@ -244,7 +244,7 @@ when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294
 when p.action = 'identical' then p.t_xmin else p.l_xmin end, (case
 when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
 7, case
-when p.action in ('quarantined', 'held', 'conflicted') then p.l_deleted end
+when p.action in ('quarantined', 'held') then p.l_deleted end
 from planned p order by p.k0
 on conflict (k0) do update set target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, session_number = excluded.session_number, deleted_at = excluded.deleted_at
 where (old.row_hash, old.applied_hash, old.target_xmin::text, old.outcome, old.pending, old.deleted_at) is distinct
