@@ -4,7 +4,7 @@ use crate::config::Settings;
 use crate::config::environment::mapping_error;
 use crate::db::catalog;
 use crate::db::server::Connection;
-use crate::db::source::probe;
+use crate::db::source::{probe, probe_time_zone};
 use crate::db::statement::Statement;
 use crate::db::statement::source::SourceStatements;
 use crate::domain::catalog::Catalog;
@@ -107,16 +107,7 @@ impl Context {
                 .state("nothing was started")
                 .next("correct the mapping and run the same command again")
         })?;
-        for entity in &entities {
-            let statements = SourceStatements::new(entity);
-            probe(&mut reader, &entity.name, &statements.probe())
-                .await
-                .map_err(|error| {
-                    error
-                        .state("nothing was started")
-                        .next("correct the rules of this entity")
-                })?;
-        }
+        check_on_source(&mut reader, &entities).await?;
         let plan = plan(&entities).map_err(|cycle| {
             Error::new(Kind::Drift, cycle.to_string())
                 .state("nothing was started")
@@ -186,6 +177,34 @@ impl Selection {
         (self.only.is_empty() || self.only.iter().any(|it| it == name))
             && !self.except.iter().any(|it| it == name)
     }
+}
+
+/// Lets the source check what only it can: every projection, and the names of time zones.
+async fn check_on_source(reader: &mut Connection, entities: &[ResolvedEntity]) -> Result<()> {
+    let advise = |error: Error| {
+        let error = error.state("nothing was started");
+        match error.kind() {
+            Kind::Drift | Kind::Unexpected => error.next("correct the rules of this entity"),
+            _ => error,
+        }
+    };
+    for entity in entities {
+        let statements = SourceStatements::new(entity);
+        probe(reader, &entity.name, &statements.probe())
+            .await
+            .map_err(advise)?;
+        let zones = entity
+            .columns
+            .iter()
+            .filter_map(|column| column.conversion.time_zone());
+        let zones: BTreeSet<&str> = zones.collect();
+        for zone in zones {
+            probe_time_zone(reader, &entity.name, zone)
+                .await
+                .map_err(advise)?;
+        }
+    }
+    Ok(())
 }
 
 async fn refuse_same_database(source: &mut Connection, target: &mut Connection) -> Result<()> {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const EXAMPLES: &[&str] = &[
     "diffmig detect",
     "diffmig detect --entities clients,tickets --threshold 5%",
-    "diffmig detect --exit-code --quiet || diffmig migrate",
+    "diffmig detect --exit-code --quiet; test $? -eq 4 && diffmig migrate",
 ];
 const CODES: &[u8] = &[0, 1, 2, 4, 10, 12, 13, 14, 15, 17, 130];
 

@@ -47,7 +47,7 @@ fn interrupted(patience: Patience, code: u8) -> Error {
     match patience {
         Patience::BatchFirst => error
             .state("the open batch was rolled back; every earlier batch is committed")
-            .next("diffmig migrate --resume --wait-lock 1m (the lease runs out within 30 s)"),
+            .next("diffmig migrate --resume (from another host: --wait-lock 1m, until the lease runs out)"),
         _ => error.state("no row of the source or of a target table was changed"),
     }
 }

@@ -7,7 +7,7 @@ use super::statement::Statement;
 use super::statement::source::{begin_snapshot, lock_tables};
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
     move |error| explain(Side::Source, doing, &error)
@@ -112,6 +112,26 @@ pub async fn probe(connection: &mut Connection, entity: &str, statement: &Statem
         .await
         .map_err(|error| explain(Side::Source, &doing, &error))?;
     Ok(())
+}
+
+/// Asks the source whether it knows a time zone.
+///
+/// # Errors
+/// It does not.
+pub async fn probe_time_zone(connection: &mut Connection, entity: &str, zone: &str) -> Result<()> {
+    let known = sqlx::query("select timestamp '2000-01-01' at time zone $1")
+        .bind(zone)
+        .execute(connection)
+        .await;
+    known
+        .map(drop)
+        .map_err(|error| match super::failure::row_refusal(&error) {
+            Some(_) => Error::new(
+                Kind::Drift,
+                format!("{entity}: the source knows no time zone `{zone}`"),
+            ),
+            None => failed("checking a time zone")(error),
+        })
 }
 
 /// Starts reading rows of an entity.

@@ -1,5 +1,6 @@
 //! Source keys: their types, their order and how they are written down.
 
+use chrono::{Datelike, NaiveDate, TimeDelta};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -142,7 +143,7 @@ impl Key {
         for (key_type, field) in types.iter().zip(self.fields(types)?) {
             values.push(match key_type {
                 KeyType::Integer => Value::from(i64::from_be_bytes(fixed(&field)?)),
-                KeyType::Date => Value::from(i32::from_be_bytes(fixed(&field)?)),
+                KeyType::Date => date_to_json(i32::from_be_bytes(fixed(&field)?)),
                 KeyType::Uuid => Value::from(Uuid::from_bytes(fixed(&field)?).to_string()),
                 KeyType::Text => Value::from(String::from_utf8_lossy(&field).into_owned()),
             });
@@ -166,10 +167,7 @@ impl Key {
                     let number = part.as_i64().ok_or(KeyFault::Stored)?;
                     number.to_be_bytes().to_vec()
                 }
-                KeyType::Date => {
-                    let days = part.as_i64().and_then(|days| i32::try_from(days).ok());
-                    days.ok_or(KeyFault::Stored)?.to_be_bytes().to_vec()
-                }
+                KeyType::Date => date_from_json(part)?.to_be_bytes().to_vec(),
                 KeyType::Uuid => {
                     let text = part.as_str().ok_or(KeyFault::Stored)?;
                     let uuid = Uuid::parse_str(text).map_err(|_| KeyFault::Stored)?;
@@ -180,6 +178,42 @@ impl Key {
             encode_field(*key_type, Some(&field), &mut out)?;
         }
         Ok(Key(out))
+    }
+}
+
+/// PostgreSQL counts days from here.
+fn date_epoch() -> Option<NaiveDate> {
+    NaiveDate::from_ymd_opt(2000, 1, 1)
+}
+
+/// Writes a date as PostgreSQL's own JSON does; years that text form has no plain place for stay a number of days.
+fn date_to_json(days: i32) -> Value {
+    match days {
+        i32::MAX => return Value::from("infinity"),
+        i32::MIN => return Value::from("-infinity"),
+        _ => {}
+    }
+    let date =
+        date_epoch().and_then(|epoch| epoch.checked_add_signed(TimeDelta::days(days.into())));
+    match date {
+        Some(date) if (1..=9999).contains(&date.year()) => Value::from(date.to_string()),
+        _ => Value::from(days),
+    }
+}
+
+fn date_from_json(value: &Value) -> Result<i32, KeyFault> {
+    if let Some(days) = value.as_i64() {
+        return i32::try_from(days).map_err(|_| KeyFault::Stored);
+    }
+    match value.as_str() {
+        Some("infinity") => Ok(i32::MAX),
+        Some("-infinity") => Ok(i32::MIN),
+        Some(text) => {
+            let date: NaiveDate = text.parse().map_err(|_| KeyFault::Stored)?;
+            let epoch = date_epoch().ok_or(KeyFault::Stored)?;
+            i32::try_from((date - epoch).num_days()).map_err(|_| KeyFault::Stored)
+        }
+        None => Err(KeyFault::Stored),
     }
 }
 
@@ -232,6 +266,18 @@ mod tests {
             let json = key.to_json(&types).unwrap();
             prop_assert_eq!(Key::from_json(&json, &types).unwrap(), key);
         }
+    }
+
+    #[test]
+    fn dates_are_written_as_the_server_writes_them() {
+        let written = |days: i32| {
+            let mut out = Vec::new();
+            encode_field(KeyType::Date, Some(&days.to_be_bytes()), &mut out).unwrap();
+            Key(out).to_json(&[KeyType::Date]).unwrap().to_string()
+        };
+        assert_eq!(written(0), "[\"2000-01-01\"]");
+        assert_eq!(written(-1), "[\"1999-12-31\"]");
+        assert_eq!(written(i32::MAX), "[\"infinity\"]");
     }
 
     #[test]

@@ -317,3 +317,48 @@ async fn an_edit_in_the_target_is_kept_unless_the_mapping_says_otherwise() {
     assert_eq!(won["entities"][0]["ledger"]["conflicted"], 0);
     assert_eq!(number(&mut target, edited).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_session_is_over_and_a_stored_detection_may_meet_late_rows() {
+    let bench = Bench::day1().await;
+    let detection = json(&bench.say(&["detect", "--json"]).await, 0);
+    let late = "insert into public.shop_recipe (id, name, version, created_at) \
+        select max(id) + 1, 'late', 1, now() from public.shop_recipe";
+    sqlx::raw_sql(late)
+        .execute(&mut bench.source().await)
+        .await
+        .unwrap();
+    let id = detection["detectionId"].as_str().unwrap();
+    let report = json(
+        &bench
+            .say(&[
+                "migrate",
+                "--detection-id",
+                id,
+                "--entities",
+                "recipes",
+                "--json",
+            ])
+            .await,
+        3,
+    );
+    assert_eq!(report["entities"][0]["appeared"], 1, "{report}");
+
+    let mut child = bench.spawn(&["migrate", "--batch-size", "200", "-q"]);
+    let mut target = bench.target().await;
+    while number(&mut target, "select count(*) from diffmig.batch").await < 4 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    json(&bench.say(&["control", "cancel", "--json"]).await, 0);
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code())
+        .await
+        .unwrap();
+    assert_eq!(code, Some(21));
+    let status = json(&bench.say(&["status", "--json"]).await, 0);
+    assert_eq!(status["state"], "cancelled");
+    let next = json(&bench.say(&["migrate", "--json", "-q"]).await, 3);
+    assert_ne!(
+        next["sessionId"], status["sessionId"],
+        "a cancelled session was taken up again"
+    );
+}

@@ -4,6 +4,7 @@ use super::failed;
 use crate::db::server::{Connection, answered};
 use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 /// How long a lease lives without a heartbeat, in seconds of the server's clock.
@@ -71,6 +72,14 @@ pub async fn acquire(
     .execute(&mut *connection))
     .await
     .map_err(&failed)?;
+    let mut transaction = connection.begin().await.map_err(&failed)?;
+    // Of two processes that find the lease run out, the second waits here and then sees the first one's heartbeat.
+    answered(
+        sqlx::query("select 1 from diffmig.lease_beat where name = 'target' for update")
+            .execute(&mut *transaction),
+    )
+    .await
+    .map_err(&failed)?;
     let taken: Option<(i64,)> = answered(sqlx::query_as(
         "with taken as (update diffmig.lease l set epoch = l.epoch + 1, session_id = $1, host = $2, \
            process_id = $3, acquired_at = now() from diffmig.lease_beat b \
@@ -85,9 +94,10 @@ pub async fn acquire(
     .bind(host)
     .bind(process_id)
     .bind(f64::from(LEASE_SECS))
-    .fetch_optional(&mut *connection))
+    .fetch_optional(&mut *transaction))
     .await
     .map_err(&failed)?;
+    transaction.commit().await.map_err(&failed)?;
     match taken {
         Some((epoch,)) => Ok(epoch),
         None => Err(held(holder(connection).await?)),
@@ -109,6 +119,24 @@ fn held(holder: Option<Holder>) -> Error {
     Error::new(Kind::LeaseHeld, what)
         .state("nothing was started")
         .next("wait for it (--wait-lock 10m), or look at it: diffmig status")
+}
+
+/// Records which session the holder works on.
+///
+/// # Errors
+/// The query fails.
+pub async fn assign(connection: &mut Connection, epoch: i64, session_id: Uuid) -> Result<()> {
+    answered(
+        sqlx::query(
+            "update diffmig.lease set session_id = $2 where name = 'target' and epoch = $1",
+        )
+        .bind(epoch)
+        .bind(session_id)
+        .execute(connection),
+    )
+    .await
+    .map_err(failed("taking the lease"))?;
+    Ok(())
 }
 
 /// Renews the lease; `false` means that it is ours no longer.

@@ -223,7 +223,8 @@ fn read_joins(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Join> {
         let on = column::expression(reader, &join, "on");
         if let (Some(table), Some(on)) = (table, on) {
             joins.push(Join {
-                alias: alias.unwrap_or_else(|| table.clone()),
+                alias: alias
+                    .unwrap_or_else(|| table.rsplit('.').next().unwrap_or(&table).to_owned()),
                 table,
                 on,
                 kind,

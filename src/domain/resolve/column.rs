@@ -352,7 +352,20 @@ fn check_scalar(
             }
         }
         Rule::Const(value) => check_constant(checker, rule, column, value),
-        Rule::Expr(expression) => checker.check_expression(rule, expression),
+        Rule::Expr(expression) => {
+            checker.check_expression(rule, expression);
+            // Whether an expression is naive is not known here, and UTC would be a silent guess.
+            if column.column_type.base == "timestamptz" {
+                match &rule.time_zone {
+                    Some(zone) => return Conversion::AtTimeZone(zone.clone()),
+                    None => {
+                        let message = "an expression for timestamptz needs `time_zone`";
+                        let hint = "\"UTC\" if it gives timestamptz already, else what a naive result means";
+                        checker.report(rule, message.into(), Some(hint.into()));
+                    }
+                }
+            }
+        }
         Rule::Case { arms, otherwise } => {
             for arm in arms {
                 checker.check_expression(rule, &arm.when);

@@ -98,6 +98,16 @@ pub enum Conversion {
     JsonText,
 }
 
+impl Conversion {
+    /// Returns the time zone that naive timestamps mean, if there is one.
+    pub fn time_zone(&self) -> Option<&str> {
+        match self {
+            Conversion::AtTimeZone(zone) => Some(zone),
+            _ => None,
+        }
+    }
+}
+
 fn integer_bounds(base: &str) -> Option<(i64, i64)> {
     match base {
         "int2" => Some((i64::from(i16::MIN), i64::from(i16::MAX))),

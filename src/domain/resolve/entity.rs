@@ -412,17 +412,16 @@ fn check_id(work: &mut Work<'_>, id: Option<&Column>, source: &ResolvedSource, s
                 Some("use strategy = \"same\"".into()),
             );
         }
-        IdStrategy::Same => {
-            let key = match source.key.as_slice() {
-                [(_, key_type)] => Some(*key_type),
-                _ => None,
-            };
-            if key.is_none() || KeyType::from_base_type(base) != key {
-                let message = format!("`same` needs one key column of the type of `{}`", id.name);
-                work.report(rule.spot, "id", message, None);
-            }
+        IdStrategy::Same if !is_one_key_like(id, source) => {
+            let message = format!("`same` needs one key column of the type of `{}`", id.name);
+            work.report(rule.spot, "id", message, None);
         }
-        IdStrategy::Ordered => {}
+        IdStrategy::Same if is_narrower(id, source, scope) => {
+            let message = format!("the source's keys may not fit into `{}`", id.name);
+            let hint = Some("give the target column the type of the source key".into());
+            work.report(rule.spot, "id", message, hint);
+        }
+        IdStrategy::Same | IdStrategy::Ordered => {}
     }
     if let Some(time) = &rule.time {
         match scope.column(time) {
@@ -444,6 +443,23 @@ fn check_id(work: &mut Work<'_>, id: Option<&Column>, source: &ResolvedSource, s
             Ok(_) => {}
         }
     }
+}
+
+fn is_one_key_like(id: &Column, source: &ResolvedSource) -> bool {
+    match source.key.as_slice() {
+        [(_, key_type)] => KeyType::from_base_type(&id.column_type.base) == Some(*key_type),
+        _ => false,
+    }
+}
+
+/// Tells whether an integer key of the source is wider than the target's.
+fn is_narrower(id: &Column, source: &ResolvedSource, scope: &Scope) -> bool {
+    let width = |base: &str| ["int2", "int4", "int8"].iter().position(|it| *it == base);
+    let Some((name, _)) = source.key.first() else {
+        return false;
+    };
+    let key = scope.find(Some(scope.main_alias()), name);
+    key.is_ok_and(|(_, column)| width(&column.column_type.base) > width(&id.column_type.base))
 }
 
 fn resolve_legacy(

@@ -62,6 +62,10 @@ pub(crate) async fn record(
         return Ok(());
     }
     let mut connection = context.target.open().await?;
+    if state == SessionState::Cancelled {
+        let cancelling = SessionState::Cancelling;
+        session::advance(&mut connection, session_id, lease.epoch, cancelling, None).await?;
+    }
     session::advance(
         &mut connection,
         session_id,

@@ -39,6 +39,7 @@ pub(crate) struct Session<'a> {
 pub(crate) struct Tally {
     pub counts: BatchCounts,
     pub vanished: u64,
+    pub appeared: u64,
 }
 
 impl Tally {
@@ -46,6 +47,7 @@ impl Tally {
     pub fn add(&mut self, other: Tally) {
         self.counts.add(other.counts);
         self.vanished += other.vanished;
+        self.appeared += other.appeared;
     }
 }
 
@@ -212,6 +214,7 @@ impl<'a> EntityWork<'a> {
         let (source, read) = read.map_err(stopped)??;
         self.hands.reader = Some(source);
         self.tally.vanished += expected.saturating_sub(read);
+        self.tally.appeared += read.saturating_sub(expected);
         Ok(())
     }
 

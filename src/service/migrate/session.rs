@@ -7,6 +7,7 @@ use super::{MigrateRequest, final_state, plan_of};
 use super::{ending, outage};
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
+use crate::db::control::lease::assign;
 use crate::db::control::{batch, detection, schema, session as sessions};
 use crate::db::server::Connection;
 use crate::db::source::Snapshot;
@@ -24,6 +25,7 @@ use crate::service::{host_name, process_id};
 use futures::future::join_all;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use uuid::Uuid;
 
@@ -36,9 +38,11 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         // A refusal that can be known beforehand leaves no failed session behind.
         stored_detection(context, &mut control, detection_id).await?;
     }
+    let lease = HeldLease::take(&context.target, Uuid::new_v4(), request.wait_lock).await?;
+    // Only the holder can say which session is unfinished: while it waited, another one may have ended.
     let unfinished = sessions::unfinished(&mut control).await?;
     let session_id = unfinished.unwrap_or_else(Uuid::new_v4);
-    let lease = HeldLease::take(&context.target, session_id, request.wait_lock).await?;
+    assign(&mut control, lease.epoch, session_id).await?;
     let host = host_name();
     let new = sessions::NewSession {
         session_id,
@@ -63,6 +67,7 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
             session_number: started.number,
         },
         started,
+        begun: AtomicBool::new(false),
     };
     let worked = outage::ride_out(&logging, &lease, || run.work()).await;
     let ended = ending::record(&logging, &lease, session_id, &worked).await;
@@ -87,6 +92,8 @@ struct Run<'a> {
     installation_id: Uuid,
     writer: Writer,
     started: sessions::Started,
+    /// Whether the work was begun before; after an outage a stored detection no longer says what is left.
+    begun: AtomicBool,
 }
 
 impl Run<'_> {
@@ -150,7 +157,8 @@ impl Run<'_> {
         control: &mut Connection,
         snapshot: &Snapshot,
     ) -> Result<(Uuid, Vec<DetectionCounts>)> {
-        if let Some(detection_id) = self.request.detection_id {
+        let again = self.begun.swap(true, Ordering::SeqCst);
+        if let Some(detection_id) = self.request.detection_id.filter(|_| !again) {
             let mut counts = stored_detection(self.context, control, detection_id).await?;
             counts.retain(|it| self.request.selection.includes(&it.entity));
             return Ok((detection_id, counts));
@@ -288,10 +296,11 @@ impl Run<'_> {
             work.release().await
         };
         let applied = applied.await;
-        let state = if applied.is_ok() {
-            "completed"
-        } else {
-            "failed"
+        let state = match &applied {
+            Ok(()) => "completed",
+            // A step that was stopped on request goes on with the session.
+            Err(error) if matches!(error.kind(), Kind::Paused | Kind::Cancelled) => "running",
+            Err(_) => "failed",
         };
         let saved = work.save_step(id, wave, state, rows).await;
         applied?;
@@ -317,6 +326,7 @@ impl Run<'_> {
                 entity: detected.entity.clone(),
                 batches: step.map(batch_counts).unwrap_or_default(),
                 vanished: tally.vanished,
+                appeared: tally.appeared,
                 detected,
             };
             check(&report)?;
