@@ -14,6 +14,7 @@ mod man;
 mod migrate;
 mod output;
 mod progress;
+mod quarantine;
 mod signals;
 mod status;
 mod table;
@@ -48,6 +49,7 @@ enum Verb {
     Status(status::StatusArgs),
     Control(control::ControlArgs),
     Logs(logs::LogsArgs),
+    Quarantine(quarantine::QuarantineArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -85,6 +87,7 @@ impl Verb {
             Verb::Status(args) => Box::pin(status::run(front, args)),
             Verb::Control(args) => Box::pin(control::run(front, args)),
             Verb::Logs(args) => Box::pin(logs::run(front, args)),
+            Verb::Quarantine(args) => Box::pin(quarantine::run(front, args)),
             Verb::Demo(args) => Box::pin(demo::run(front, args)),
             Verb::Completions(args) => Box::pin(completions::run(front, args)),
             Verb::Man(args) => Box::pin(man::run(front, args)),

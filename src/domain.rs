@@ -11,6 +11,7 @@ pub mod json_text;
 pub mod key;
 pub mod mapping;
 pub mod plan;
+pub mod quarantine;
 pub mod resolve;
 pub mod session;
 pub mod target_id;

@@ -7,6 +7,7 @@ pub mod journal;
 pub mod lease;
 pub mod logs;
 pub mod migrate;
+pub mod quarantine;
 pub mod rows;
 pub mod status;
 pub mod workshop;

@@ -230,6 +230,7 @@ impl Story<'_> {
              diffmig --config {mapping} detect\n\
              diffmig --config {mapping} migrate\n\
              diffmig status\n\
+             diffmig quarantine list --summary\n\
              diffmig logs --level warn\n\n\
              To stop and remove them:\n\n{stop}\n"
         ))

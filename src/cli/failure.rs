@@ -99,7 +99,7 @@ fn advice(kind: Kind) -> &'static str {
         Kind::ControlState => "diffmig status",
         Kind::Paused => "diffmig migrate --resume",
         Kind::Cancelled | Kind::Interrupted(_) => "run the same command again",
-        Kind::Rejects => "diffmig logs --level warn",
+        Kind::Rejects => "diffmig quarantine list",
         Kind::Differences => "diffmig migrate",
     }
 }

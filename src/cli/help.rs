@@ -4,6 +4,8 @@
 pub const READS: &[u8] = &[0, 1, 2, 10, 12, 13, 14, 15, 17, 130];
 /// Exit codes of whatever looks into the control tables only.
 pub const LOOKS: &[u8] = &[0, 1, 2, 10, 12, 15, 17, 130];
+/// Exit codes of whatever changes the control tables while nobody migrates.
+pub const MARKS: &[u8] = &[0, 1, 2, 10, 11, 12, 15, 17, 130];
 
 fn meaning(code: u8) -> &'static str {
     match code {

@@ -91,7 +91,7 @@ impl Drop for HeldLease {
 /// Lets a lease run out at once when its holder was a process of this host that is gone.
 ///
 /// A wrong guess costs the holder its session, never its data: the takeover fences it.
-async fn expire_dead(connection: &mut Connection) -> Result<()> {
+pub(crate) async fn expire_dead(connection: &mut Connection) -> Result<()> {
     let Some(holder) = lease::holder(connection).await? else {
         return Ok(());
     };

@@ -99,12 +99,9 @@ pub async fn migrate(context: &Context, request: &MigrateRequest) -> Result<Migr
     session::run(context, request).await
 }
 
-/// Returns the state in which a session with these outcomes ends.
+/// Returns the state in which a session with these outcomes ends; rows that were waived do not count.
 pub(crate) fn final_state(outcomes: &[LedgerCounts]) -> SessionState {
-    let set_aside = outcomes
-        .iter()
-        .any(|it| it.quarantined + it.held + it.conflicted > 0);
-    if set_aside {
+    if outcomes.iter().any(|it| it.set_aside() > 0) {
         SessionState::CompletedWithRejects
     } else {
         SessionState::Completed

@@ -3,6 +3,7 @@
 mod architecture;
 mod commands;
 mod help;
+mod quarantine;
 mod recovery;
 mod refusal;
 mod sandbox;

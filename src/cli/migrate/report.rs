@@ -73,6 +73,7 @@ struct Document<'a> {
     report: &'a MigrateReport,
     applied: i64,
     set_aside: i64,
+    waived: i64,
     rows_per_sec: f64,
     accounting: Accounting,
 }
@@ -129,6 +130,7 @@ pub fn print(output: &Output, report: &MigrateReport) -> Result<(), Stop> {
                 report,
                 applied: report.applied(),
                 set_aside: report.set_aside(),
+                waived: report.waived(),
                 rows_per_sec: report.rate(),
                 accounting,
             },
@@ -143,28 +145,36 @@ pub fn print(output: &Output, report: &MigrateReport) -> Result<(), Stop> {
 
 /// Says what was done in one line.
 pub fn summary(report: &MigrateReport) -> String {
-    format!(
+    let mut line = format!(
         "applied {} rows in {} ({} rows/s); {} set aside",
         count(report.applied()),
         seconds(report.elapsed_secs),
         rounded(report.rate()),
         count(report.set_aside())
-    )
+    );
+    if report.waived() > 0 {
+        line.push_str(&format!(", {} waived", count(report.waived())));
+    }
+    line
 }
 
 /// Says which rows are set aside and where to look.
 pub fn set_aside(report: &MigrateReport) -> Error {
     let sum = accounting(report);
     let what = format!("{} rows are set aside", count(report.set_aside()));
+    let mut cause = format!(
+        "{} quarantined, {} held, {} conflicted",
+        count(sum.quarantined),
+        count(sum.held),
+        count(sum.conflicted)
+    );
+    if report.waived() > 0 {
+        cause.push_str(&format!("; {} of them waived", count(report.waived())));
+    }
     Error::new(Kind::Rejects, what)
-        .cause(format!(
-            "{} quarantined, {} held, {} conflicted",
-            count(sum.quarantined),
-            count(sum.held),
-            count(sum.conflicted)
-        ))
+        .cause(cause)
         .state("every other row is applied and committed")
-        .next("diffmig logs --level warn")
+        .next("diffmig quarantine list")
 }
 
 /// Prints what a dry run found.

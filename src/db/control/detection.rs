@@ -282,6 +282,15 @@ pub struct LedgerCounts {
     pub retired: i64,
     /// Applied rows with a reference that is NULL until its parent arrives.
     pub pending: i64,
+    /// Rows set aside, held or in conflict that an operator accepts as they are; counted there as well.
+    pub waived: i64,
+}
+
+impl LedgerCounts {
+    /// Returns how many rows are set aside and not accepted by an operator.
+    pub fn set_aside(&self) -> i64 {
+        self.quarantined + self.held + self.conflicted - self.waived
+    }
 }
 
 /// Counts an entity's ledger.
@@ -292,7 +301,7 @@ pub async fn ledger_counts(
     connection: &mut Connection,
     statement: &Statement,
 ) -> Result<LedgerCounts> {
-    let row: (i64, i64, i64, i64, i64, i64) = answered(
+    let row: (i64, i64, i64, i64, i64, i64, i64) = answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
             .fetch_one(connection),
@@ -306,6 +315,7 @@ pub async fn ledger_counts(
         conflicted: row.3,
         retired: row.4,
         pending: row.5,
+        waived: row.6,
     })
 }
 

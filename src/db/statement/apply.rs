@@ -280,9 +280,10 @@ impl ApplyStatements {
             }
             ConflictPolicy::SourceWins => "",
         };
-        // With kept keys a row under the same key may be native to the target; it is not ours to change.
+        // With kept keys a row under the same key may be native to the target; it is not ours to change,
+        // not even at a second look.
         let native = match entity.id_strategy {
-            IdStrategy::Same => " when r.l_id is null then 'conflicted'",
+            IdStrategy::Same => " when r.l_xmin is null then 'conflicted'",
             IdStrategy::Ordered => "",
         };
         format!(

@@ -2,6 +2,7 @@
 
 use super::source::key_arrays;
 use super::{Statement, key_names};
+use crate::db::control::quarantine::CHOSEN;
 use crate::domain::identifier::{quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault, KeyType};
 use crate::domain::resolve::ResolvedEntity;
@@ -60,16 +61,32 @@ pub fn read(entity: &ResolvedEntity) -> Statement {
     ))
 }
 
-/// Counts the rows by what became of them.
-pub fn outcomes(entity: &str) -> Statement {
+/// A hash that no row has: whatever carries it is looked at again.
+const NO_HASH: &str = "pg_catalog.decode('00000000000000000000000000000000', 'hex')";
+
+/// Finds the ledger rows of stored keys: `l.k0 = (g.key ->> 0)::bigint`.
+fn stored_key_equality(types: &[KeyType]) -> String {
+    let pairs = types.iter().enumerate().map(|(index, key_type)| {
+        let sql_type = key_type.sql_type();
+        format!("l.k{index} = (g.key ->> {index})::{sql_type}")
+    });
+    pairs.collect::<Vec<_>>().join(" and ")
+}
+
+/// Counts the rows by what became of them; of those that are set aside also how many were waived.
+pub fn outcomes(entity: &ResolvedEntity) -> Statement {
     Statement::new(format!(
-        "select count(*) filter (where outcome = 'applied' and deleted_at is null), \
+        "with g as materialized (select key from diffmig.quarantine where entity = {} and status = 'waived') \
+         select count(*) filter (where outcome = 'applied' and deleted_at is null), \
          count(*) filter (where outcome = 'quarantined'), \
          count(*) filter (where outcome = 'held'), \
          count(*) filter (where outcome = 'conflicted' and deleted_at is null), \
          count(*) filter (where deleted_at is not null and outcome in ('applied', 'conflicted')), \
-         count(*) filter (where pending) from {}",
-        ledger_name(entity)
+         count(*) filter (where pending), (select count(*) from g join {ledger} l on {} \
+           where l.outcome <> 'applied' and (l.deleted_at is null or l.outcome <> 'conflicted')) from {ledger}",
+        quote_literal(&entity.name),
+        stored_key_equality(&entity.key_types()),
+        ledger = ledger_name(&entity.name)
     ))
 }
 
@@ -91,6 +108,34 @@ pub fn released(entity: &str, parent: &str, parent_type: KeyType) -> Statement {
         parent_type.sql_type(),
         quote_literal(entity),
         quote_literal(parent)
+    ))
+}
+
+/// Reads what is known of one key; $1 is the stored key.
+pub fn entry(entity: &str, types: &[KeyType]) -> Statement {
+    Statement::new(format!(
+        "select l.outcome::text as outcome, l.target_id::text as target_id, \
+         l.target_xmin is not null as in_target, l.deleted_at, l.session_number, \
+         l.row_hash = {NO_HASH} as retried \
+         from {} l join (select $1::jsonb as key) g on {}",
+        ledger_name(entity),
+        stored_key_equality(types)
+    ))
+}
+
+/// Forgets the hashes of chosen rows that are set aside, so that the next detection reports them;
+/// returns how many were chosen and how many of them it concerns.
+///
+/// What was applied of an older version is remembered in `applied_hash` already. A deletion in conflict
+/// has no source row that could be read again, so it is left alone.
+pub fn free(entity: &str, types: &[KeyType]) -> Statement {
+    Statement::new(format!(
+        "with g as materialized (select q.key from diffmig.quarantine q where {CHOSEN}), \
+         freed as (update {} l set row_hash = {NO_HASH} from g where {} and l.outcome <> 'applied' \
+         and (l.deleted_at is null or l.outcome <> 'conflicted') returning 1) \
+         select (select count(*) from g) as chosen, (select count(*) from freed) as freed",
+        ledger_name(entity),
+        stored_key_equality(types)
     ))
 }
 

@@ -186,7 +186,7 @@ impl Run<'_> {
             if counts.deleted == 0 {
                 continue;
             }
-            let known = detection::ledger_counts(control, &ledger::outcomes(&entity.name)).await?;
+            let known = detection::ledger_counts(control, &ledger::outcomes(entity)).await?;
             let live = known.applied + known.quarantined + known.held + known.conflicted;
             let live = u64::try_from(live).unwrap_or(0);
             let allowed = self.request.allow_deletes.get(&entity.name).copied();
@@ -319,10 +319,13 @@ impl Run<'_> {
             let Some(tally) = done.get(&detected.entity) else {
                 continue;
             };
+            let mut entities = self.context.entities.iter();
+            let Some(entity) = entities.find(|it| it.name == detected.entity) else {
+                continue;
+            };
             let step = steps.iter().find(|step| step.entity == detected.entity);
             let report = EntityReport {
-                ledger: detection::ledger_counts(control, &ledger::outcomes(&detected.entity))
-                    .await?,
+                ledger: detection::ledger_counts(control, &ledger::outcomes(entity)).await?,
                 entity: detected.entity.clone(),
                 batches: step.map(batch_counts).unwrap_or_default(),
                 vanished: tally.vanished,
