@@ -28,13 +28,19 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// Classifies a SQLSTATE.
+/// Classes whose errors are about the server, the connection or the statement, never about a row.
+const SYSTEMIC: &[&str] = &[
+    "08", "0A", "25", "26", "28", "2D", "34", "3B", "3D", "3F", "40", "42", "53", "55", "57", "58",
+    "72", "F0", "XX",
+];
+
+/// Classifies a SQLSTATE. Codes that a trigger makes up (`PT400`) are about its row.
 pub fn scope_of(sqlstate: &str) -> Scope {
+    let class = sqlstate.get(..2).unwrap_or_default();
     match sqlstate {
         "40001" | "40P01" | "55P03" => Scope::Transient,
-        "21000" | "54000" | "P0001" => Scope::Row,
-        _ if sqlstate.starts_with("22") || sqlstate.starts_with("23") => Scope::Row,
-        _ => Scope::Systemic,
+        _ if SYSTEMIC.contains(&class) => Scope::Systemic,
+        _ => Scope::Row,
     }
 }
 
@@ -50,9 +56,12 @@ fn meaning(sqlstate: &str) -> &'static str {
         "23505" => "another row has the same unique value",
         "23514" => "a check constraint refuses the value",
         "23P01" => "an exclusion constraint refuses the value",
-        "P0001" => "a trigger or function of the target refuses the row",
+        "54000" => "a limit of the database is exceeded",
         "21000" => "the key is not unique",
-        _ => "the database refuses the value",
+        _ if sqlstate.starts_with("22") || sqlstate.starts_with("23") => {
+            "the database refuses the value"
+        }
+        _ => "a trigger or function of the target refuses the row",
     }
 }
 

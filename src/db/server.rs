@@ -69,11 +69,15 @@ pub struct Server {
 impl Server {
     /// Prepares the way to a database; nothing is opened yet.
     ///
-    /// `schema` is what unqualified names in source queries mean; on the target the path is empty.
+    /// `schema` is what unqualified names mean: in source queries, and in the target's own triggers.
     pub fn new(spec: ConnectionSpec, schema: &str) -> Self {
+        // Commands that read only the control schema have no mapping and so no schema of their own.
+        let schema = if schema.is_empty() { "public" } else { schema };
+        let schema = crate::domain::identifier::quote_identifier(schema);
         let search_path = match spec.side {
-            Side::Source => crate::domain::identifier::quote_identifier(schema),
-            Side::Target => "''".to_owned(),
+            Side::Source => schema,
+            // Our own statements qualify every name; triggers and functions of the target may not.
+            Side::Target => format!("{schema}, public, extensions"),
         };
         Server { spec, search_path }
     }
@@ -153,6 +157,11 @@ impl Server {
         } else {
             settings.push_str("set default_transaction_read_only = on; set lock_timeout = '30s';");
         }
+        // Not every version has these; a pass over a large source outlasts any of them.
+        settings.push_str(
+            "select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings \
+             where name in ('transaction_timeout', 'idle_session_timeout');",
+        );
         let doing = "setting the session up";
         let pinned = connection.execute(AssertSqlSafe(settings)).await;
         pinned.map_err(|error| explain(side, doing, &error))?;

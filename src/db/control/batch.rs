@@ -95,7 +95,7 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
     let row: Row = match answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
-            .fetch_one(connection),
+            .fetch_one(&mut *connection),
     )
     .await
     {
@@ -112,6 +112,12 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
         held: row.5,
         quarantined: row.6,
     };
+    // A deferred constraint must speak now, while the row that breaks it can still be found.
+    let checked =
+        answered(sqlx::raw_sql("set constraints all immediate").execute(&mut *connection)).await;
+    if let Err(error) = checked {
+        return verdict("checking deferred constraints", &error);
+    }
     let arrived = row.7 == counts.inserted && row.8 == counts.updated;
     Ok(if arrived && counts.adds_up() {
         Attempt::Applied(counts)

@@ -2,7 +2,7 @@
 
 use super::lease::{Holder, holder};
 use super::{failed, schema};
-use crate::db::server::Connection;
+use crate::db::server::{Connection, answered};
 use crate::db::statement::ledger;
 use crate::domain::key::KeyType;
 use crate::domain::quarantine::QuarantineStatus;
@@ -333,4 +333,44 @@ pub async fn others(connection: &mut Connection, entity: &str) -> Result<Option<
     let mut known = schema::ledgers(connection).await?;
     known.sort();
     Ok((!known.iter().any(|it| it == entity)).then_some(known))
+}
+
+/// Finds the rows of an entity that the target refused in this session because of other rows:
+/// a unique value that was still taken, a parent row that was not there, an exclusion.
+///
+/// # Errors
+/// The query fails.
+pub async fn refused_by_others(
+    connection: &mut Connection,
+    session_id: Uuid,
+    entity: &str,
+) -> Result<Vec<Value>> {
+    answered(
+        sqlx::query_scalar(
+            "select key from diffmig.quarantine where entity = $2 and status = 'open' \
+             and last_session = $1 and sqlstate in ('23503', '23505', '23P01') order by key",
+        )
+        .bind(session_id)
+        .bind(entity)
+        .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("finding refused rows"))
+}
+
+/// Tells whether the target refused any row in this session because of other rows.
+///
+/// # Errors
+/// The query fails.
+pub async fn any_refused_by_others(connection: &mut Connection, session_id: Uuid) -> Result<bool> {
+    answered(
+        sqlx::query_scalar(
+            "select exists (select from diffmig.quarantine where status = 'open' \
+             and last_session = $1 and sqlstate in ('23503', '23505', '23P01'))",
+        )
+        .bind(session_id)
+        .fetch_one(connection),
+    )
+    .await
+    .map_err(failed("finding refused rows"))
 }

@@ -1,7 +1,7 @@
 //! The statements of a batch: stage, apply, retire.
 
 use super::ledger::{key_list, ledger_name};
-use super::target_row::{Reference, TargetRow};
+use super::target_row::TargetRow;
 use super::{Statement, key_equality, key_names};
 use crate::domain::identifier::{quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault};
@@ -130,82 +130,58 @@ impl ApplyStatements {
 
     /// The rows of this batch that cannot go now, followed along self references.
     fn stuck(&self, first: usize, last: usize) -> String {
-        let own: Vec<&Reference> = self
-            .row
-            .references
-            .iter()
-            .filter(|it| it.is_self(&self.entity) && it.missing != Missing::Null)
-            .collect();
-        if own.is_empty() {
+        let references = &self.row.references;
+        if !references.iter().any(|it| it.is_self(&self.entity)) {
             return String::new();
         }
-        let keys = key_names(1).join(", ");
-        let blocked: Vec<String> = self
-            .row
-            .references
-            .iter()
-            .filter(|it| it.missing != Missing::Null)
-            .map(|it| {
-                let in_batch = if it.is_self(&self.entity) {
-                    format!(
-                        " and not exists (select from {STAGE} p where p.k0 = s.{} and p.n between {first} and {last})",
-                        it.key
-                    )
-                } else {
-                    String::new()
-                };
-                let kind = it.kind_condition("s");
-                format!("(s.{} is not null{kind} and {}.target_id is null{in_batch})", it.key, it.alias)
-            })
-            .collect();
-        let follow: Vec<String> = own
-            .iter()
-            .map(|it| format!("s.{} = b.k0", it.key))
-            .collect();
-        let unledgered: Vec<String> = own
-            .iter()
-            .map(|it| {
-                format!(
-                    "not exists (select from {} l where l.k0 = s.{} and l.target_xmin is not null and l.deleted_at is null)",
-                    ledger_name(&self.entity.name),
-                    it.key
-                )
-            })
-            .collect();
-        format!(
-            "stuck (k0) as (select s.{keys} from {STAGE} s {} where s.n between {first} and {last} \
-             and (s.fault is not null or {}) union select s.{keys} from {STAGE} s join stuck b on {} \
-             where s.n between {first} and {last} and {})",
+        let ledger = ledger_name(&self.entity.name);
+        let mut blocked = vec!["s.fault is not null".to_owned()];
+        let mut follow = Vec::new();
+        for it in references.iter().filter(|it| it.missing != Missing::Null) {
+            let (key, kind, alias) = (&it.key, it.kind_condition("s"), &it.alias);
+            let mut unresolved = format!("s.{key} is not null{kind} and {alias}.target_id is null");
+            if it.is_self(&self.entity) {
+                unresolved.push_str(&format!(
+                    " and not exists (select from {STAGE} p where p.k0 = s.{key} and p.n between {first} and {last})"
+                ));
+                follow.push(format!(
+                    "(s.{key} = b.k0{kind} and not exists (select from {ledger} l where l.k0 = s.{key} and {}))",
+                    is_there("l")
+                ));
+            }
+            blocked.push(format!("({unresolved})"));
+        }
+        let seed = format!(
+            "select s.k0 from {STAGE} s{} where s.n between {first} and {last} and ({})",
             self.parent_joins(first, last, false),
-            blocked.join(" or "),
-            follow.join(" or "),
-            unledgered.join(" and ")
+            blocked.join(" or ")
+        );
+        if follow.is_empty() {
+            return format!("stuck (k0) as ({seed})");
+        }
+        format!(
+            "stuck (k0) as ({seed} union select s.k0 from {STAGE} s join stuck b on {} \
+             where s.n between {first} and {last})",
+            follow.join(" or ")
         )
     }
 
     fn parent_joins(&self, first: usize, last: usize, with_stage: bool) -> String {
         let mut joins = String::new();
         for reference in &self.row.references {
-            let alias = &reference.alias;
+            let (alias, key) = (&reference.alias, &reference.key);
             let kind = reference.kind_condition("s");
             joins.push_str(&format!(
-                " left join {} {alias} on {alias}.k0 = s.{}{kind} \
-                 and {alias}.target_xmin is not null and {alias}.deleted_at is null",
+                " left join {} {alias} on {alias}.k0 = s.{key}{kind} and {}",
                 ledger_name(&reference.entity),
-                reference.key
+                is_there(alias)
             ));
             if with_stage && reference.is_self(&self.entity) {
                 let ledger = ledger_name(&self.entity.name);
-                let stuck = if reference.missing == Missing::Null {
-                    "p.fault is null".to_owned()
-                } else {
-                    "not exists (select from stuck b where b.k0 = p.k0)".to_owned()
-                };
                 joins.push_str(&format!(
                     " left join lateral (select coalesce(lp.target_id, p.new_id) as target_id from {STAGE} p \
-                     left join {ledger} lp on lp.k0 = p.k0 where p.k0 = s.{} and p.n between {first} and {last} \
-                     and {stuck}) {alias}_stage on true",
-                    reference.key
+                     left join {ledger} lp on lp.k0 = p.k0 where p.k0 = s.{key} and p.n between {first} and {last} \
+                     and not exists (select from stuck b where b.k0 = p.k0)) {alias}_stage on true{kind}"
                 ));
             }
         }
@@ -506,6 +482,11 @@ impl ApplyStatements {
             key_equality("l", "g", count),
         )))
     }
+}
+
+/// A parent is there as long as its row is in the target: one that was retired or left the mapping still is.
+pub(super) fn is_there(alias: &str) -> String {
+    format!("{alias}.target_xmin is not null")
 }
 
 fn retire_value(value: &Literal) -> String {

@@ -1,5 +1,6 @@
 //! Statements over the ledger of one entity.
 
+use super::apply::is_there;
 use super::source::key_arrays;
 use super::{Statement, key_names};
 use crate::db::control::quarantine::CHOSEN;
@@ -103,11 +104,12 @@ pub fn released(entity: &str, parent: &str, parent_type: KeyType) -> Statement {
     Statement::new(format!(
         "select distinct w.key from diffmig.pending_reference w join {} p \
          on p.k0 = (w.parent_key ->> 0)::{} where w.entity = {} and w.parent_entity = {} \
-         and p.target_xmin is not null and p.deleted_at is null",
+         and {}",
         ledger_name(parent),
         parent_type.sql_type(),
         quote_literal(entity),
-        quote_literal(parent)
+        quote_literal(parent),
+        is_there("p")
     ))
 }
 

@@ -163,8 +163,7 @@ fn guarded(value: &mut Value, condition: &str, cast: &str, reason: &'static str)
 }
 
 fn converted(value: &mut Value, column: &ResolvedColumn) {
-    const UUID: &str =
-        "^\\s*(\\{([0-9a-f]{4}-?){7}[0-9a-f]{4}\\}|([0-9a-f]{4}-?){7}[0-9a-f]{4})\\s*$";
+    const UUID: &str = "^(\\{([0-9a-f]{4}-?){7}[0-9a-f]{4}\\}|([0-9a-f]{4}-?){7}[0-9a-f]{4})$";
     const INTEGER: &str = "^\\s*[-+]?[0-9]{1,18}\\s*$";
     let to = &column.transport.sql;
     let input = value.sql.clone();

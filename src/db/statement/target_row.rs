@@ -187,9 +187,11 @@ fn written(index: usize, column: &ResolvedColumn, references: &[Reference]) -> W
         );
         let difference = if column.transport.compares_as_text() {
             let sql = &column.transport.sql;
-            format!("t.{name}::{sql}::text is distinct from r.c{index}::text")
+            format!(
+                "t.{name}::{sql}::text collate \"C\" is distinct from r.c{index}::text collate \"C\""
+            )
         } else if column.transport.base == "text" {
-            format!("t.{name}::text is distinct from r.c{index}")
+            format!("t.{name}::text collate \"C\" is distinct from r.c{index} collate \"C\"")
         } else {
             format!("t.{name} is distinct from r.c{index}")
         };

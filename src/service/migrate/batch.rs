@@ -1,6 +1,6 @@
 //! Applies one batch: stage, fence, apply, count, commit.
 
-use super::bisect;
+use super::bisect::{self, Found};
 use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Mark};
 use crate::db::control::lease::begin_fenced;
 use crate::db::copy::copy_in;
@@ -63,12 +63,12 @@ impl BatchWorker {
                 "the stage table took another number of rows than were sent",
             ));
         }
-        let last = packed.row_count.saturating_sub(1);
         let mut tries = 0;
         let mut rounds = 0;
         loop {
             let signal = begin_fenced(connection, self.epoch).await?;
-            match self.attempt(connection, 0, last).await? {
+            let last = packed.row_count.saturating_sub(1);
+            let found = match self.attempt(connection, 0, last).await? {
                 Attempt::Applied(counts) => {
                     self.commit(connection, &counts, Some(&packed.last_key), began)
                         .await?;
@@ -76,11 +76,7 @@ impl BatchWorker {
                 }
                 Attempt::Transient(error) => {
                     batch::mark(connection, Mark::RollBack).await?;
-                    tries += 1;
-                    if tries >= TRANSIENT_TRIES {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+                    Found::Transient(error)
                 }
                 Attempt::Refused(refusal) => {
                     batch::mark(connection, Mark::RollBack).await?;
@@ -88,10 +84,49 @@ impl BatchWorker {
                     if rounds > SEARCH_ROUNDS {
                         return Err(bisect::systemic(&self.entity, &refusal));
                     }
-                    bisect::find_bad_rows(self, connection, packed.row_count).await?;
+                    bisect::find_bad_rows(self, connection, packed.row_count).await?
+                }
+            };
+            match found {
+                Found::Marked => {}
+                Found::GoodApart(ranges) => {
+                    let counts = self.apply_apart(connection, &ranges, packed).await?;
+                    return Ok(BatchEnd { counts, signal });
+                }
+                Found::Transient(error) => {
+                    tries += 1;
+                    if tries >= TRANSIENT_TRIES {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(Duration::from_millis(100 << tries)).await;
                 }
             }
         }
+    }
+
+    /// Applies ranges of the stage one after the other, each as a batch of its own: rows that change
+    /// places (a unique value that moves from one row to another) cannot always go in one statement.
+    async fn apply_apart(
+        &mut self,
+        connection: &mut Connection,
+        ranges: &[(usize, usize)],
+        packed: &Batch,
+    ) -> Result<BatchCounts> {
+        let mut total = BatchCounts::default();
+        for (first, last) in ranges {
+            let began = Instant::now();
+            begin_fenced(connection, self.epoch).await?;
+            match self.attempt(connection, *first, *last).await? {
+                Attempt::Applied(counts) => {
+                    self.commit(connection, &counts, Some(&packed.last_key), began)
+                        .await?;
+                    total.add(counts);
+                }
+                Attempt::Transient(error) => return Err(error),
+                Attempt::Refused(refusal) => return Err(bisect::systemic(&self.entity, &refusal)),
+            }
+        }
+        Ok(total)
     }
 
     /// Applies a range of the staged rows inside the open transaction.

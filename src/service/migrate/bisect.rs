@@ -39,6 +39,16 @@ pub(crate) fn systemic(entity: &str, refusal: &Refusal) -> Error {
     .next("mend the cause in the target or the mapping, then run the same command again")
 }
 
+/// What a search ended with.
+pub(crate) enum Found {
+    /// Bad rows, which are marked now.
+    Marked,
+    /// No row is bad by itself: these ranges can go one after the other, though not in one statement.
+    GoodApart(Vec<(usize, usize)>),
+    /// Something got in the way; the batch is worth another try.
+    Transient(Error),
+}
+
 /// Searches the staged rows and marks the bad ones.
 ///
 /// # Errors
@@ -47,12 +57,18 @@ pub(crate) async fn find_bad_rows(
     worker: &BatchWorker,
     connection: &mut Connection,
     row_count: usize,
-) -> Result<()> {
+) -> Result<Found> {
     begin_fenced(connection, worker.epoch).await?;
     let mut bad = Vec::new();
-    let searched = search(worker, connection, row_count, &mut bad).await;
+    let mut good = Vec::new();
+    let disturbed = search(worker, connection, row_count, &mut bad, &mut good).await?;
     batch::mark(connection, Mark::RollBack).await?;
-    searched?;
+    if let Some(error) = disturbed {
+        return Ok(Found::Transient(error));
+    }
+    if bad.is_empty() {
+        return Ok(Found::GoodApart(good));
+    }
     refuse_common_cause(&worker.entity, row_count, &bad)?;
     for row in &bad {
         let place = row.refusal.place.as_deref().unwrap_or_default();
@@ -64,22 +80,28 @@ pub(crate) async fn find_bad_rows(
         );
         batch::run(connection, "marking a refused row", &mark).await?;
     }
-    Ok(())
+    Ok(Found::Marked)
 }
 
 /// Halves depth first and from the lowest key on, so that of rows that exclude each other the first one stays.
+///
+/// Returns a transient error that ended it early.
 async fn search(
     worker: &BatchWorker,
     connection: &mut Connection,
     row_count: usize,
     bad: &mut Vec<BadRow>,
-) -> Result<()> {
+    good: &mut Vec<(usize, usize)>,
+) -> Result<Option<Error>> {
     let mut open = vec![(0, row_count.saturating_sub(1))];
     while let Some((first, last)) = open.pop() {
         batch::mark(connection, Mark::Savepoint).await?;
         match worker.attempt(connection, first, last).await? {
-            Attempt::Applied(_) => batch::mark(connection, Mark::Release).await?,
-            Attempt::Transient(error) => return Err(error),
+            Attempt::Applied(_) => {
+                batch::mark(connection, Mark::Release).await?;
+                good.push((first, last));
+            }
+            Attempt::Transient(error) => return Ok(Some(error)),
             Attempt::Refused(refusal) => {
                 batch::mark(connection, Mark::RollBackTo).await?;
                 if first == last {
@@ -95,7 +117,7 @@ async fn search(
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// One cause for more than nine rows of ten is not a matter of rows.

@@ -7,6 +7,7 @@ use super::stopped;
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::detection::{self, StoredChange};
+use crate::db::control::quarantine::refused_by_others;
 use crate::db::control::session::save_step;
 use crate::db::source::Snapshot;
 use crate::db::statement::Statement;
@@ -292,6 +293,23 @@ impl<'a> EntityWork<'a> {
             }
             before = keys;
         }
+    }
+
+    /// Tries the rows once more that other rows stood in the way of; since then those may have moved or gone.
+    pub async fn retry_refused(&mut self) -> Result<()> {
+        let session_id = self.session.writer.session_id;
+        let stored =
+            refused_by_others(&mut self.hands.control, session_id, &self.entity.name).await?;
+        let keys: Result<Vec<Key>> = stored.iter().map(|key| self.key(key)).collect();
+        let mut keys = keys?;
+        keys.sort();
+        self.worker.revisits = true;
+        let vanished = self.tally.vanished;
+        for page in keys.chunks(self.session.batch_size) {
+            self.apply_keys(page).await?;
+        }
+        self.tally.vanished = vanished;
+        Ok(())
     }
 
     async fn released_keys(&mut self) -> Result<Vec<Key>> {

@@ -8,6 +8,7 @@ use super::{ending, outage};
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::lease::assign;
+use crate::db::control::quarantine::any_refused_by_others;
 use crate::db::control::{batch, detection, schema, session as sessions};
 use crate::db::server::Connection;
 use crate::db::source::Snapshot;
@@ -138,7 +139,7 @@ impl Run<'_> {
             batch_size: self.request.batch_size.clamp(1, 100_000),
         };
         self.save_steps(control, &plan, &counts).await?;
-        let done = self.waves(&session, &plan, &counts).await?;
+        let done = self.waves(control, &session, &plan, &counts).await?;
         let entities = self.report(control, counts, &done).await?;
         snapshot.release().await?;
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
@@ -224,6 +225,7 @@ impl Run<'_> {
     /// Applies wave after wave, then patches deferred references, then deletes in reverse order.
     async fn waves(
         &self,
+        control: &mut Connection,
         session: &Session<'_>,
         plan: &Plan,
         counts: &[DetectionCounts],
@@ -258,6 +260,14 @@ impl Run<'_> {
                 done.entry(it.entity.clone()).or_default().add(tally);
             }
         }
+        // In wave order, so that children of rows that get in now are released in the same run.
+        let retry = any_refused_by_others(control, self.writer.session_id).await?;
+        for it in all.iter().filter(|_| retry) {
+            let tally = self
+                .phase(session, &pool, &it.entity, Phase::Retries)
+                .await?;
+            done.entry(it.entity.clone()).or_default().add(tally);
+        }
         Ok(done)
     }
 
@@ -274,13 +284,17 @@ impl Run<'_> {
         let (hands, _slot) = pool.take().await?;
         let total = match phase {
             Phase::Changes { total, .. } => total,
-            Phase::Releases | Phase::Deletions => 0,
+            Phase::Releases | Phase::Deletions | Phase::Retries => 0,
         };
         let mut work = EntityWork::begin(session, entity, total, hands).await?;
         match phase {
             Phase::Changes { wave, total } => self.changes_step(&mut work, wave, total).await?,
             Phase::Releases => work.release().await?,
             Phase::Deletions => work.apply_deletions().await?,
+            Phase::Retries => {
+                work.retry_refused().await?;
+                work.release().await?;
+            }
         }
         let (hands, tally) = work.end();
         pool.give_back(hands).await;
@@ -363,6 +377,8 @@ enum Phase {
     Releases,
     /// Rows that are gone.
     Deletions,
+    /// Rows that other rows stood in the way of, then the rows they release.
+    Retries,
 }
 
 fn changes_of(counts: &[DetectionCounts], entity: &str) -> u64 {

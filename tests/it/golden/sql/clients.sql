@@ -162,24 +162,24 @@ with recursive resolved as materialized (select s.*, l.target_id as l_id, l.row_
 when s.fault is not null then s.fault end as bad, ((s.c1 is not null and r1_0.target_id is null)) as waits, ((s.c2 is not null and r2_0.target_id is null) or (s.c3 is not null and r3_0.target_id is null)) as nulled
 from pg_temp.diffmig_stage s
 left join diffmig."ledger_clients" l on l.k0 = s.k0
-left join diffmig."ledger_profiles" r1_0 on r1_0.k0 = s.c1 and r1_0.target_xmin is not null and r1_0.deleted_at is null
-left join diffmig."ledger_luthiers" r2_0 on r2_0.k0 = s.c2 and r2_0.target_xmin is not null and r2_0.deleted_at is null
-left join diffmig."ledger_workshops" r3_0 on r3_0.k0 = s.c3 and r3_0.target_xmin is not null and r3_0.deleted_at is null
+left join diffmig."ledger_profiles" r1_0 on r1_0.k0 = s.c1 and r1_0.target_xmin is not null
+left join diffmig."ledger_luthiers" r2_0 on r2_0.k0 = s.c2 and r2_0.target_xmin is not null
+left join diffmig."ledger_workshops" r3_0 on r3_0.k0 = s.c3 and r3_0.target_xmin is not null
 where s.n between 0 and 4999),
 planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case
 when r.bad is not null then 'quarantined'
 when r.waits then 'held' 
 when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
 when t."id" is null then 'inserted'
-when r.l_deleted is null and not (t."client_no"::text is distinct
-from r.c0 or t."profile_id" is distinct
+when r.l_deleted is null and not (t."client_no"::text collate "C" is distinct
+from r.c0 collate "C" or t."profile_id" is distinct
 from coalesce(r.f1_0) or t."luthier_id" is distinct
 from coalesce(r.f2_0) or t."workshop_id" is distinct
-from coalesce(r.f3_0) or t."full_name"::text is distinct
-from r.c4 or t."sex"::text is distinct
-from r.c5 or t."phone"::text is distinct
-from r.c6 or t."preferences"::jsonb::text is distinct
-from r.c7::text or t."is_active" is distinct
+from coalesce(r.f3_0) or t."full_name"::text collate "C" is distinct
+from r.c4 collate "C" or t."sex"::text collate "C" is distinct
+from r.c5 collate "C" or t."phone"::text collate "C" is distinct
+from r.c6 collate "C" or t."preferences"::jsonb::text collate "C" is distinct
+from r.c7::text collate "C" or t."is_active" is distinct
 from r.c8 or t."created_at" is distinct
 from r.c9) then 'identical'
 when r.l_xmin is not null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
@@ -189,14 +189,14 @@ inserted as (insert into "public"."clients" ("id", "legacy_client_id", "client_n
 select p.id, p.k0, p.c0, coalesce(p.f1_0),
 coalesce(p.f2_0),
 coalesce(p.f3_0),
-p.c4, p.c5::public.sex, p.c6, p.c7, p.c8, p.c9
+p.c4, p.c5::sex, p.c6, p.c7, p.c8, p.c9
 from planned p
 where p.action = 'inserted' order by p.id
 returning 1),
 updated as (update "public"."clients" t set "client_no" = p.c0, "profile_id" = coalesce(p.f1_0),
 "luthier_id" = coalesce(p.f2_0),
 "workshop_id" = coalesce(p.f3_0),
-"full_name" = p.c4, "sex" = p.c5::public.sex, "phone" = p.c6, "preferences" = p.c7, "is_active" = p.c8, "created_at" = p.c9, "retired_at" = case
+"full_name" = p.c4, "sex" = p.c5::sex, "phone" = p.c6, "preferences" = p.c7, "is_active" = p.c8, "created_at" = p.c9, "retired_at" = case
 when p.l_deleted is null then t."retired_at" else null end
 from planned p
 where p.action = 'updated' and t."id" = p.id and t.xmin = p.t_xmin

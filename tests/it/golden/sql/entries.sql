@@ -201,36 +201,36 @@ with recursive resolved as materialized (select s.*, l.target_id as l_id, l.row_
 when s.fault is not null then s.fault end as bad, ((s.c1 is not null and s.c1e = 'clients' and r1_0.target_id is null) or (s.c1 is not null and s.c1e = 'profiles' and r1_1.target_id is null) or (s.c1 is not null and s.c1e = 'tickets' and r1_2.target_id is null)) as waits, ((s.c2 is not null and r2_0.target_id is null)) as nulled
 from pg_temp.diffmig_stage s
 left join diffmig."ledger_entries" l on l.k0 = s.k0
-left join diffmig."ledger_clients" r1_0 on r1_0.k0 = s.c1 and s.c1e = 'clients' and r1_0.target_xmin is not null and r1_0.deleted_at is null
-left join diffmig."ledger_profiles" r1_1 on r1_1.k0 = s.c1 and s.c1e = 'profiles' and r1_1.target_xmin is not null and r1_1.deleted_at is null
-left join diffmig."ledger_tickets" r1_2 on r1_2.k0 = s.c1 and s.c1e = 'tickets' and r1_2.target_xmin is not null and r1_2.deleted_at is null
-left join diffmig."ledger_profiles" r2_0 on r2_0.k0 = s.c2 and r2_0.target_xmin is not null and r2_0.deleted_at is null
+left join diffmig."ledger_clients" r1_0 on r1_0.k0 = s.c1 and s.c1e = 'clients' and r1_0.target_xmin is not null
+left join diffmig."ledger_profiles" r1_1 on r1_1.k0 = s.c1 and s.c1e = 'profiles' and r1_1.target_xmin is not null
+left join diffmig."ledger_tickets" r1_2 on r1_2.k0 = s.c1 and s.c1e = 'tickets' and r1_2.target_xmin is not null
+left join diffmig."ledger_profiles" r2_0 on r2_0.k0 = s.c2 and r2_0.target_xmin is not null
 where s.n between 0 and 4999),
 planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case
 when r.bad is not null then 'quarantined'
 when r.waits then 'held' 
 when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
 when t."id" is null then 'inserted'
-when r.l_deleted is null and not (t."target_kind"::text is distinct
-from r.c0 or t."target_id" is distinct
+when r.l_deleted is null and not (t."target_kind"::text collate "C" is distinct
+from r.c0 collate "C" or t."target_id" is distinct
 from coalesce(r.f1_0, r.f1_1, r.f1_2) or t."author_id" is distinct
-from coalesce(r.f2_0) or t."subject"::text is distinct
-from r.c3 or t."body"::text is distinct
-from r.c4 or t."preview"::text is distinct
-from r.c5 or t."is_read" is distinct
+from coalesce(r.f2_0) or t."subject"::text collate "C" is distinct
+from r.c3 collate "C" or t."body"::text collate "C" is distinct
+from r.c4 collate "C" or t."preview"::text collate "C" is distinct
+from r.c5 collate "C" or t."is_read" is distinct
 from r.c6 or t."sent_at" is distinct
 from r.c7) then 'identical'
 when r.l_xmin is not null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
 from resolved r
 left join "public"."entries" t on t."id" = coalesce(r.l_id, r.new_id)),
 inserted as (insert into "public"."entries" ("id", "legacy_entry_id", "target_kind", "target_id", "author_id", "subject", "body", "preview", "is_read", "sent_at")
-select p.id, p.k0, p.c0::public.entry_target, coalesce(p.f1_0, p.f1_1, p.f1_2),
+select p.id, p.k0, p.c0::entry_target, coalesce(p.f1_0, p.f1_1, p.f1_2),
 coalesce(p.f2_0),
 p.c3, p.c4, p.c5, p.c6, p.c7
 from planned p
 where p.action = 'inserted' order by p.id
 returning 1),
-updated as (update "public"."entries" t set "target_kind" = p.c0::public.entry_target, "target_id" = coalesce(p.f1_0, p.f1_1, p.f1_2),
+updated as (update "public"."entries" t set "target_kind" = p.c0::entry_target, "target_id" = coalesce(p.f1_0, p.f1_1, p.f1_2),
 "author_id" = coalesce(p.f2_0),
 "subject" = p.c3, "body" = p.c4, "preview" = p.c5, "is_read" = p.c6, "sent_at" = p.c7, "deleted_at" = case
 when p.l_deleted is null then t."deleted_at" else null end

@@ -72,21 +72,21 @@ where w.entity = 'topics' and w.key = jsonb_build_array(s.k0)
 
 -- apply
 with recursive stuck (k0) as (select s.k0
-from pg_temp.diffmig_stage s 
-left join diffmig."ledger_topics" r0_0 on r0_0.k0 = s.c0 and r0_0.target_xmin is not null and r0_0.deleted_at is null
+from pg_temp.diffmig_stage s
+left join diffmig."ledger_topics" r0_0 on r0_0.k0 = s.c0 and r0_0.target_xmin is not null
 where s.n between 0 and 4999 and (s.fault is not null or (s.c0 is not null and r0_0.target_id is null and not exists (select
 from pg_temp.diffmig_stage p
 where p.k0 = s.c0 and p.n between 0 and 4999))) union
 select s.k0
-from pg_temp.diffmig_stage s join stuck b on s.c0 = b.k0
-where s.n between 0 and 4999 and not exists (select
+from pg_temp.diffmig_stage s join stuck b on (s.c0 = b.k0 and not exists (select
 from diffmig."ledger_topics" l
-where l.k0 = s.c0 and l.target_xmin is not null and l.deleted_at is null)),
+where l.k0 = s.c0 and l.target_xmin is not null))
+where s.n between 0 and 4999),
 resolved as materialized (select s.*, l.target_id as l_id, l.row_hash as l_hash, l.applied_hash as l_applied, l.target_xmin as l_xmin, l.deleted_at as l_deleted, coalesce(r0_0.target_id, r0_0_stage.target_id) as f0_0, case
 when s.fault is not null then s.fault end as bad, ((s.c0 is not null and coalesce(r0_0.target_id, r0_0_stage.target_id) is null)) as waits, false as nulled
 from pg_temp.diffmig_stage s
 left join diffmig."ledger_topics" l on l.k0 = s.k0
-left join diffmig."ledger_topics" r0_0 on r0_0.k0 = s.c0 and r0_0.target_xmin is not null and r0_0.deleted_at is null
+left join diffmig."ledger_topics" r0_0 on r0_0.k0 = s.c0 and r0_0.target_xmin is not null
 left join lateral (select coalesce(lp.target_id, p.new_id) as target_id
 from pg_temp.diffmig_stage p
 left join diffmig."ledger_topics" lp on lp.k0 = p.k0
@@ -100,8 +100,8 @@ when r.waits then 'held'
 when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
 when t."id" is null then 'inserted'
 when r.l_deleted is null and not (t."parent_id" is distinct
-from coalesce(r.f0_0) or t."title"::text is distinct
-from r.c1 or t."position" is distinct
+from coalesce(r.f0_0) or t."title"::text collate "C" is distinct
+from r.c1 collate "C" or t."position" is distinct
 from r.c2 or t."created_at" is distinct
 from r.c3) then 'identical'
 when r.l_xmin is not null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
