@@ -4,6 +4,7 @@
 
 use crate::support::{Bench, expected, number};
 use diffmig::context::Selection;
+use diffmig::domain::connection::Side;
 use diffmig::service::analyze::analyze;
 use diffmig::service::detect::{DetectRequest, detect};
 use diffmig::service::migrate::{MigrateReport, MigrateRequest, migrate};
@@ -116,4 +117,34 @@ async fn two_days_arrive_exactly_and_a_third_run_writes_nothing() {
     assert!(baseline.is_synced(), "{baseline:?}");
     let third = run(&bench).await;
     assert_eq!(third.applied(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unique_value_may_move_between_rows_in_one_night() {
+    let bench = Bench::day1().await;
+    run(&bench).await;
+    let moves = "
+        update auth_user set email = 'moved-away@example.com' where id = 1200;
+        update auth_user set email = (select 'old-' || id || '@example.com') where id = 1201;
+        update auth_user set email = 'moved-away-too@example.com' where id = 1202;
+        insert into auth_user (id, username, first_name, last_name, email, is_active, is_superuser, date_joined)
+          select 5000001, 'newcomer', 'New', 'Comer', b.email, true, false, b.date_joined
+          from before b where b.id = 1200;
+        update auth_user u set email = b.email from before b where b.id = 1202 and u.id = 1203;
+    ";
+    let moves = format!("create temp table before as select * from auth_user; {moves}");
+    bench.workshop.run(Side::Source, &moves).await.unwrap();
+    let report = run(&bench).await;
+    let profiles = report
+        .entities
+        .iter()
+        .find(|it| it.entity == "profiles")
+        .unwrap();
+    assert_eq!(profiles.ledger.quarantined, 17, "{profiles:?}");
+    let arrived = "select count(*) from public.profiles where legacy_user_id in (1200, 1201, 1202, 1203, 5000001)";
+    let mut target = bench.target().await;
+    assert_eq!(number(&mut target, arrived).await, 5);
+    let addresses = "select count(*) from public.profiles a join public.profiles b on a.email = b.email and a.id <> b.id";
+    assert_eq!(number(&mut target, addresses).await, 0);
+    assert_eq!(run(&bench).await.applied(), 0);
 }

@@ -45,6 +45,11 @@ impl BatchCounts {
         self.quarantined += other.quarantined;
     }
 
+    /// Returns how many rows are in the target now as the source has them.
+    pub fn let_in(&self) -> i64 {
+        self.inserted + self.updated + self.identical
+    }
+
     /// Tells whether every row is accounted for.
     pub fn adds_up(&self) -> bool {
         self.rows_in

@@ -28,6 +28,8 @@ pub(crate) struct BatchWorker {
     pub number: i32,
     /// Whether earlier findings about the rows may exist.
     pub revisits: bool,
+    /// Whether a batch that lets no row in is rolled back: a second try that failed is not worth a record.
+    pub tentative: bool,
 }
 
 /// What a batch did, and what the operators want.
@@ -69,6 +71,11 @@ impl BatchWorker {
             let signal = begin_fenced(connection, self.epoch).await?;
             let last = packed.row_count.saturating_sub(1);
             let found = match self.attempt(connection, 0, last).await? {
+                Attempt::Applied(counts) if self.tentative && counts.let_in() == 0 => {
+                    batch::mark(connection, Mark::RollBack).await?;
+                    let counts = BatchCounts::default();
+                    return Ok(BatchEnd { counts, signal });
+                }
                 Attempt::Applied(counts) => {
                     self.commit(connection, &counts, Some(&packed.last_key), began)
                         .await?;

@@ -87,6 +87,7 @@ impl<'a> EntityWork<'a> {
             epoch: session.lease.epoch,
             number,
             revisits,
+            tentative: false,
         };
         worker.prepare(&mut hands.writer).await?;
         Ok(EntityWork {
@@ -227,6 +228,9 @@ impl<'a> EntityWork<'a> {
 
     fn finish_batch(&mut self, end: &BatchEnd) -> Result<()> {
         let counts = end.counts;
+        if counts.rows_in == 0 {
+            return Ok(());
+        }
         self.tally.counts.add(counts);
         let message = format!(
             "batch {}: {} rows: {} inserted, {} updated, {} retired, {} set aside",
@@ -304,10 +308,12 @@ impl<'a> EntityWork<'a> {
         let mut keys = keys?;
         keys.sort();
         self.worker.revisits = true;
+        self.worker.tentative = true;
         let vanished = self.tally.vanished;
         for page in keys.chunks(self.session.batch_size) {
             self.apply_keys(page).await?;
         }
+        self.worker.tentative = false;
         self.tally.vanished = vanished;
         Ok(())
     }
