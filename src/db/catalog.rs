@@ -3,7 +3,9 @@
 use super::failure::explain;
 use super::server::Connection;
 use super::statement::Statement;
-use crate::domain::catalog::{Catalog, Column, ColumnType, DatabaseIdentity, RelationKind, Table};
+use crate::domain::catalog::{
+    Catalog, Column, ColumnType, DatabaseIdentity, Referrer, RelationKind, Table,
+};
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
 use crate::error::{Error, Kind, Result};
@@ -12,6 +14,7 @@ use std::collections::BTreeMap;
 
 const TABLES: &str = include_str!("catalog/tables.sql");
 const COLUMNS: &str = include_str!("catalog/columns.sql");
+const REFERRERS: &str = include_str!("catalog/referrers.sql");
 const TYPES: &str = include_str!("catalog/types.sql");
 
 #[derive(FromRow)]
@@ -48,6 +51,27 @@ impl ColumnRow {
             identity_always: self.identity_always,
         }
     }
+}
+
+#[derive(FromRow)]
+struct ReferrerRow {
+    referenced_oid: i64,
+    name: String,
+    schema: String,
+    relation: String,
+    column_name: String,
+    referenced_column: String,
+}
+
+fn referrers_of(oid: i64, rows: &[ReferrerRow]) -> Vec<Referrer> {
+    let own = rows.iter().filter(|row| row.referenced_oid == oid);
+    own.map(|row| Referrer {
+        name: row.name.clone(),
+        table: QualifiedName::new(row.schema.clone(), row.relation.clone()),
+        column: row.column_name.clone(),
+        referenced: row.referenced_column.clone(),
+    })
+    .collect()
 }
 
 #[derive(FromRow)]
@@ -122,6 +146,11 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
             .or_default()
             .push(row.into_column());
     }
+    let referrers: Vec<ReferrerRow> = sqlx::query_as(REFERRERS)
+        .bind(schemas)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
     let identity = identity(side, connection).await?;
     let tables = tables.into_iter().map(|row| {
         let name = QualifiedName::new(row.schema, row.name);
@@ -136,6 +165,7 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
             },
             columns: by_relation.remove(&row.oid).unwrap_or_default(),
             primary_key: row.primary_key,
+            referrers: referrers_of(row.oid, &referrers),
             estimated_rows: row.estimated_rows,
         };
         (name, table)

@@ -2,6 +2,8 @@
 
 mod architecture;
 mod commands;
+mod conflicts;
+mod deletes;
 mod help;
 mod quarantine;
 mod recovery;

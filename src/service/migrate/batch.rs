@@ -1,12 +1,18 @@
 //! Applies one batch: stage, fence, apply, count, commit.
 
 use super::bisect::{self, Found};
+use super::edits;
 use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Mark};
 use crate::db::control::lease::begin_fenced;
 use crate::db::copy::copy_in;
+use crate::db::failure::Refusal;
 use crate::db::server::Connection;
+use crate::db::statement::Statement;
 use crate::db::statement::apply::{ApplyStatements, Writer};
-use crate::domain::key::{Key, KeyType};
+use crate::db::statement::content::ContentStatements;
+use crate::db::statement::retire::Doomed;
+use crate::domain::canonical::RowShape;
+use crate::domain::key::{Key, KeyFault, KeyType};
 use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
 use crate::service::migrate::reader::Batch;
@@ -20,6 +26,8 @@ const SEARCH_ROUNDS: u32 = 3;
 /// Applies the batches of one entity, on a connection that it is lent.
 pub(crate) struct BatchWorker {
     pub statements: ApplyStatements,
+    pub content: ContentStatements,
+    pub shape: RowShape,
     pub entity: String,
     pub key_types: Vec<KeyType>,
     pub writer: Writer,
@@ -36,6 +44,29 @@ pub(crate) struct BatchWorker {
 pub(crate) struct BatchEnd {
     pub counts: BatchCounts,
     pub signal: Signal,
+}
+
+/// The rows of a batch: staged on the connection, or keys that are gone from the source.
+pub(crate) enum Load<'a> {
+    Staged(&'a Batch),
+    Doomed(Vec<Doomed>),
+}
+
+impl Load<'_> {
+    pub fn row_count(&self) -> usize {
+        match self {
+            Load::Staged(batch) => batch.row_count,
+            Load::Doomed(doomed) => doomed.len(),
+        }
+    }
+
+    /// The key to note as checkpoint; deletions come after all changes and move none.
+    fn last_key(&self) -> Option<&Key> {
+        match self {
+            Load::Staged(batch) => Some(&batch.last_key),
+            Load::Doomed(_) => None,
+        }
+    }
 }
 
 impl BatchWorker {
@@ -65,19 +96,44 @@ impl BatchWorker {
                 "the stage table took another number of rows than were sent",
             ));
         }
+        self.settle(connection, Load::Staged(packed), began).await
+    }
+
+    /// Carries the delete policy out for a list of keys.
+    pub async fn retire(&mut self, connection: &mut Connection, keys: &[Key]) -> Result<BatchEnd> {
+        let doomed = keys.iter().cloned().map(Doomed::new).collect();
+        self.settle(connection, Load::Doomed(doomed), Instant::now())
+            .await
+    }
+
+    /// Applies a load until it is committed: looks at rows that seem edited, sets rows aside that the
+    /// target refuses, tries again what is worth it.
+    async fn settle(
+        &mut self,
+        connection: &mut Connection,
+        mut load: Load<'_>,
+        began: Instant,
+    ) -> Result<BatchEnd> {
         let mut tries = 0;
         let mut rounds = 0;
+        let mut looked = false;
         loop {
             let signal = begin_fenced(connection, self.epoch).await?;
-            let last = packed.row_count.saturating_sub(1);
-            let found = match self.attempt(connection, 0, last).await? {
-                Attempt::Applied(counts) if self.tentative && counts.let_in() == 0 => {
+            let last = load.row_count().saturating_sub(1);
+            let found = match self.attempt(connection, &load, 0, last).await? {
+                Attempt::Applied { edited, .. } if edited > 0 && !looked => {
+                    batch::mark(connection, Mark::RollBack).await?;
+                    looked = true;
+                    edits::note_untouched(self, connection, &mut load).await?;
+                    continue;
+                }
+                Attempt::Applied { counts, .. } if self.tentative && counts.let_in() == 0 => {
                     batch::mark(connection, Mark::RollBack).await?;
                     let counts = BatchCounts::default();
                     return Ok(BatchEnd { counts, signal });
                 }
-                Attempt::Applied(counts) => {
-                    self.commit(connection, &counts, Some(&packed.last_key), began)
+                Attempt::Applied { counts, .. } => {
+                    self.commit(connection, &counts, load.last_key(), began)
                         .await?;
                     return Ok(BatchEnd { counts, signal });
                 }
@@ -91,13 +147,16 @@ impl BatchWorker {
                     if rounds > SEARCH_ROUNDS {
                         return Err(bisect::systemic(&self.entity, &refusal));
                     }
-                    bisect::find_bad_rows(self, connection, packed.row_count).await?
+                    bisect::find_bad_rows(self, connection, &mut load).await?
                 }
             };
             match found {
                 Found::Marked => {}
                 Found::GoodApart(ranges) => {
-                    let counts = self.apply_apart(connection, &ranges, packed).await?;
+                    if !looked {
+                        edits::note_untouched(self, connection, &mut load).await?;
+                    }
+                    let counts = self.apply_apart(connection, &ranges, &load).await?;
                     return Ok(BatchEnd { counts, signal });
                 }
                 Found::Transient(error) => {
@@ -111,21 +170,21 @@ impl BatchWorker {
         }
     }
 
-    /// Applies ranges of the stage one after the other, each as a batch of its own: rows that change
+    /// Applies ranges of a load one after the other, each as a batch of its own: rows that change
     /// places (a unique value that moves from one row to another) cannot always go in one statement.
     async fn apply_apart(
         &mut self,
         connection: &mut Connection,
         ranges: &[(usize, usize)],
-        packed: &Batch,
+        load: &Load<'_>,
     ) -> Result<BatchCounts> {
         let mut total = BatchCounts::default();
         for (first, last) in ranges {
             let began = Instant::now();
             begin_fenced(connection, self.epoch).await?;
-            match self.attempt(connection, *first, *last).await? {
-                Attempt::Applied(counts) => {
-                    self.commit(connection, &counts, Some(&packed.last_key), began)
+            match self.attempt(connection, load, *first, *last).await? {
+                Attempt::Applied { counts, .. } => {
+                    self.commit(connection, &counts, load.last_key(), began)
                         .await?;
                     total.add(counts);
                 }
@@ -136,40 +195,66 @@ impl BatchWorker {
         Ok(total)
     }
 
-    /// Applies a range of the staged rows inside the open transaction.
+    /// Applies a range of a load inside the open transaction.
     pub async fn attempt(
         &self,
         connection: &mut Connection,
+        load: &Load<'_>,
         first: usize,
         last: usize,
     ) -> Result<Attempt> {
-        if self.revisits {
-            let forget = self.statements.forget();
-            batch::run(connection, "revisiting rows that were set aside", &forget).await?;
+        match load {
+            Load::Staged(_) => {
+                if self.revisits {
+                    let forget = self.statements.forget();
+                    batch::run(connection, "revisiting rows that were set aside", &forget).await?;
+                }
+                let apply = self.statements.apply(self.writer, first, last);
+                batch::apply(connection, &apply).await
+            }
+            Load::Doomed(doomed) => {
+                let range = doomed.get(first..=last).unwrap_or_default();
+                let retire = self.statements.retire(self.writer, range);
+                batch::retire(connection, &retire.map_err(self.unreadable())?).await
+            }
         }
-        let apply = self.statements.apply(self.writer, first, last);
-        batch::apply(connection, &apply).await
     }
 
-    /// Carries the delete policy out for a list of keys.
-    pub async fn retire(&mut self, connection: &mut Connection, keys: &[Key]) -> Result<BatchEnd> {
-        let began = Instant::now();
-        let statement = self.statements.retire(self.writer, keys).map_err(|fault| {
-            Error::new(
-                Kind::ControlState,
-                format!("a stored key of {} cannot be read", self.entity),
-            )
-            .cause(fault.to_string())
-        })?;
-        let signal = begin_fenced(connection, self.epoch).await?;
-        match batch::retire(connection, &statement).await? {
-            Attempt::Applied(counts) => {
-                self.commit(connection, &counts, None, began).await?;
-                Ok(BatchEnd { counts, signal })
+    /// Marks one row of a load as bad, so that the next attempt sets it aside.
+    pub async fn mark_bad(
+        &self,
+        connection: &mut Connection,
+        load: &mut Load<'_>,
+        ordinal: usize,
+        refusal: &Refusal,
+    ) -> Result<()> {
+        let place = refusal.place.as_deref().unwrap_or_default();
+        let fault = format!("{}|{}|{place}", refusal.sqlstate, refusal.reason);
+        match load {
+            Load::Staged(_) => {
+                let mark = self.statements.mark(ordinal, &fault);
+                batch::run(connection, "marking a refused row", &mark).await
             }
-            Attempt::Transient(error) => Err(error),
-            Attempt::Refused(refusal) => Err(bisect::systemic(&self.entity, &refusal)),
+            Load::Doomed(doomed) => {
+                if let Some(row) = doomed.get_mut(ordinal) {
+                    row.fault = Some(fault);
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Compiles the statement that reads the rows of a load that seem edited.
+    pub fn suspects(&self, load: &Load<'_>) -> Result<Statement> {
+        match load {
+            Load::Staged(_) => Ok(self.content.staged()),
+            Load::Doomed(doomed) => self.content.doomed(doomed).map_err(self.unreadable()),
+        }
+    }
+
+    fn unreadable(&self) -> impl Fn(KeyFault) -> Error {
+        let what = format!("a stored key of {} cannot be read", self.entity);
+        move |fault| Error::new(Kind::ControlState, what.clone()).cause(fault.to_string())
     }
 
     async fn commit(
