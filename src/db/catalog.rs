@@ -4,7 +4,7 @@ use super::failure::explain;
 use super::server::Connection;
 use super::statement::Statement;
 use crate::domain::catalog::{
-    Catalog, Column, ColumnType, DatabaseIdentity, Referrer, RelationKind, Table,
+    Catalog, Column, ColumnType, DatabaseIdentity, Referrer, RelationKind, Table, UniqueColumn,
 };
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 const TABLES: &str = include_str!("catalog/tables.sql");
 const COLUMNS: &str = include_str!("catalog/columns.sql");
+const UNIQUE_COLUMNS: &str = include_str!("catalog/unique_columns.sql");
 const REFERRERS: &str = include_str!("catalog/referrers.sql");
 const TYPES: &str = include_str!("catalog/types.sql");
 
@@ -175,6 +176,34 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
         server_version,
         tables: tables.collect(),
     })
+}
+
+/// Reads the columns of named constraints and unique indexes of a target table.
+///
+/// # Errors
+/// The query fails.
+pub async fn unique_columns(
+    connection: &mut Connection,
+    table: &QualifiedName,
+    constraints: &[String],
+) -> Result<Vec<UniqueColumn>> {
+    let rows: Vec<(String, String, bool, bool, String)> = sqlx::query_as(UNIQUE_COLUMNS)
+        .bind(table.sql())
+        .bind(constraints)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| explain(Side::Target, "reading the catalog", &error))?;
+    let columns = rows.into_iter();
+    let columns = columns.map(
+        |(constraint, name, not_null, nulls_collide, base)| UniqueColumn {
+            constraint,
+            name,
+            not_null,
+            nulls_collide,
+            base,
+        },
+    );
+    Ok(columns.collect())
 }
 
 /// Asks the source what a query returns, without running it.

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod content;
 pub mod ledger;
+pub mod park;
 pub mod projection;
 pub mod retire;
 pub mod source;

@@ -62,6 +62,21 @@ pub struct Column {
     pub identity_always: bool,
 }
 
+/// A column of a unique or exclusion constraint, or of a unique index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueColumn {
+    /// The name of the constraint or index.
+    pub constraint: String,
+    /// The column.
+    pub name: String,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// Whether two NULLs count as equal (`nulls not distinct`).
+    pub nulls_collide: bool,
+    /// The base type.
+    pub base: String,
+}
+
 /// A foreign key that changes referring rows when the row it refers to is deleted
 /// (`on delete cascade`, `set null` or `set default`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

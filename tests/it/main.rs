@@ -13,3 +13,4 @@ mod secrets;
 mod statements;
 mod story;
 mod support;
+mod swaps;

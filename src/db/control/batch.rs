@@ -146,6 +146,22 @@ async fn check_deferred(connection: &mut Connection) -> Result<Option<Attempt>> 
     }
 }
 
+/// Moves unique values out of the way; a value that cannot be moved is a refusal.
+///
+/// # Errors
+/// The server refuses for a reason that no single row explains.
+pub async fn park(connection: &mut Connection, statement: &Statement) -> Result<Option<Attempt>> {
+    let parked = answered(
+        sqlx::query(statement.safe())
+            .persistent(false)
+            .execute(connection),
+    );
+    match parked.await {
+        Ok(_) => Ok(None),
+        Err(error) => verdict("making room for moved values", &error).map(Some),
+    }
+}
+
 /// Runs a retire statement and checks it.
 ///
 /// # Errors

@@ -353,6 +353,26 @@ pub async fn refused_by_others(connection: &mut Connection, entity: &str) -> Res
     .map_err(failed("finding refused rows"))
 }
 
+/// Lists the unique and exclusion constraints that refused open rows of an entity.
+///
+/// # Errors
+/// The query fails.
+pub async fn refusing_constraints(
+    connection: &mut Connection,
+    entity: &str,
+) -> Result<Vec<String>> {
+    answered(
+        sqlx::query_scalar(
+            "select distinct constraint_name from diffmig.quarantine where entity = $1 and status = 'open' \
+             and sqlstate in ('23505', '23P01') and constraint_name is not null",
+        )
+        .bind(entity)
+        .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("finding refused rows"))
+}
+
 /// Tells which entities have rows that the target refused because of other rows.
 ///
 /// # Errors

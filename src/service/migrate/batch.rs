@@ -3,6 +3,7 @@
 use super::bisect::{self, Found};
 use super::edits;
 use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Mark};
+use crate::db::control::detection;
 use crate::db::control::lease::begin_fenced;
 use crate::db::copy::copy_in;
 use crate::db::failure::Refusal;
@@ -38,12 +39,23 @@ pub(crate) struct BatchWorker {
     pub revisits: bool,
     /// Whether a batch that lets no row in is rolled back: a second try that failed is not worth a record.
     pub tentative: bool,
+    /// Moves the unique values of the staged rows out of the way before they are set.
+    pub parking: Option<Statement>,
 }
 
 /// What a batch did, and what the operators want.
 pub(crate) struct BatchEnd {
     pub counts: BatchCounts,
     pub signal: Signal,
+}
+
+impl BatchEnd {
+    fn nothing(signal: Signal) -> Self {
+        BatchEnd {
+            counts: BatchCounts::default(),
+            signal,
+        }
+    }
 }
 
 /// The rows of a batch: staged on the connection, or keys that are gone from the source.
@@ -129,8 +141,11 @@ impl BatchWorker {
                 }
                 Attempt::Applied { counts, .. } if self.tentative && counts.let_in() == 0 => {
                     batch::mark(connection, Mark::RollBack).await?;
-                    let counts = BatchCounts::default();
-                    return Ok(BatchEnd { counts, signal });
+                    return Ok(BatchEnd::nothing(signal));
+                }
+                Attempt::Applied { .. } if self.is_left_parked(connection).await? => {
+                    batch::mark(connection, Mark::RollBack).await?;
+                    return Ok(BatchEnd::nothing(signal));
                 }
                 Attempt::Applied { counts, .. } => {
                     self.commit(connection, &counts, load.last_key(), began)
@@ -144,10 +159,22 @@ impl BatchWorker {
                 Attempt::Refused(refusal) => {
                     batch::mark(connection, Mark::RollBack).await?;
                     rounds += 1;
-                    if rounds > SEARCH_ROUNDS {
-                        return Err(bisect::systemic(&self.entity, &refusal));
+                    let found = if rounds > SEARCH_ROUNDS {
+                        Err(bisect::systemic(&self.entity, &refusal))
+                    } else {
+                        bisect::find_bad_rows(self, connection, &mut load).await
+                    };
+                    match found {
+                        // What did not go the first time may fail as a whole the second time.
+                        Err(error) if self.tentative && error.kind() == Kind::Drift => {
+                            return Ok(BatchEnd::nothing(signal));
+                        }
+                        // One by one, values that were moved away would be committed where they are.
+                        Ok(Found::GoodApart(_)) if self.parking.is_some() => {
+                            return Ok(BatchEnd::nothing(signal));
+                        }
+                        found => found?,
                     }
-                    bisect::find_bad_rows(self, connection, &mut load).await?
                 }
             };
             match found {
@@ -189,6 +216,10 @@ impl BatchWorker {
                     total.add(counts);
                 }
                 Attempt::Transient(error) => return Err(error),
+                Attempt::Refused(_) if self.tentative => {
+                    batch::mark(connection, Mark::RollBack).await?;
+                    return Ok(total);
+                }
                 Attempt::Refused(refusal) => return Err(bisect::systemic(&self.entity, &refusal)),
             }
         }
@@ -209,6 +240,11 @@ impl BatchWorker {
                     let forget = self.statements.forget();
                     batch::run(connection, "revisiting rows that were set aside", &forget).await?;
                 }
+                if let Some(parking) = &self.parking
+                    && let Some(refused) = batch::park(connection, parking).await?
+                {
+                    return Ok(refused);
+                }
                 let apply = self.statements.apply(self.writer, first, last);
                 batch::apply(connection, &apply).await
             }
@@ -218,6 +254,14 @@ impl BatchWorker {
                 batch::retire(connection, &retire.map_err(self.unreadable())?).await
             }
         }
+    }
+
+    /// A row whose values were moved away must not be committed without its new ones.
+    async fn is_left_parked(&self, connection: &mut Connection) -> Result<bool> {
+        if self.parking.is_none() {
+            return Ok(false);
+        }
+        detection::ask(connection, &self.statements.is_left_out()).await
     }
 
     /// Marks one row of a load as bad, so that the next attempt sets it aside.

@@ -6,9 +6,10 @@ use super::hands::{Hands, reader};
 use super::reader::{Batch, Packer};
 use super::stopped;
 use crate::context::Context;
+use crate::db::catalog::unique_columns;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::detection::{self, StoredChange};
-use crate::db::control::quarantine::refused_by_others;
+use crate::db::control::quarantine::{refused_by_others, refusing_constraints};
 use crate::db::control::session::save_step;
 use crate::db::source::Snapshot;
 use crate::db::statement::Statement;
@@ -27,6 +28,9 @@ use crate::service::lease::HeldLease;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::channel;
 use uuid::Uuid;
+
+/// Rows that may swap their unique values with one another; they go in one transaction.
+const SWAPPED_TOGETHER: usize = 20_000;
 
 /// What every entity of a session shares.
 pub(crate) struct Session<'a> {
@@ -67,6 +71,7 @@ pub(crate) struct EntityWork<'a> {
     pub(super) hands: Hands,
     tally: Tally,
     rows_total: u64,
+    batch_size: usize,
 }
 
 pub(super) fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
@@ -96,6 +101,7 @@ impl<'a> EntityWork<'a> {
             number,
             revisits,
             tentative: false,
+            parking: None,
         };
         worker.prepare(&mut hands.writer).await?;
         Ok(EntityWork {
@@ -106,6 +112,7 @@ impl<'a> EntityWork<'a> {
             hands,
             tally: Tally::default(),
             rows_total,
+            batch_size: session.batch_size,
         })
     }
 
@@ -199,7 +206,7 @@ impl<'a> EntityWork<'a> {
         let packer = Packer {
             entity: self.entity.clone(),
             installation_id: self.session.installation_id,
-            batch_size: self.session.batch_size,
+            batch_size: self.batch_size,
         };
         let mut source = reader(&mut self.hands, self.session).await?;
         let statement = statement.clone();
@@ -345,8 +352,34 @@ impl<'a> EntityWork<'a> {
         for page in keys.chunks(self.session.batch_size) {
             self.apply_keys(page).await?;
         }
+        self.swap_refused().await?;
         self.worker.tentative = false;
         self.tally.vanished = vanished;
+        Ok(())
+    }
+
+    /// Sets rows that want each other's unique values in one transaction, after moving those out of the way.
+    async fn swap_refused(&mut self) -> Result<()> {
+        let name = &self.entity.name;
+        let control = &mut self.hands.control;
+        let constraints = refusing_constraints(control, name).await?;
+        if constraints.is_empty() {
+            return Ok(());
+        }
+        let columns = unique_columns(control, &self.entity.target, &constraints).await?;
+        let stored = refused_by_others(control, name).await?;
+        let keys: Result<Vec<Key>> = stored.iter().map(|key| self.key(key)).collect();
+        let mut keys = keys?;
+        keys.sort();
+        self.worker.parking = self.worker.statements.park(&columns);
+        if self.worker.parking.is_some() {
+            self.batch_size = SWAPPED_TOGETHER;
+            for page in keys.chunks(SWAPPED_TOGETHER) {
+                self.apply_keys(page).await?;
+            }
+        }
+        self.worker.parking = None;
+        self.batch_size = self.session.batch_size;
         Ok(())
     }
 
