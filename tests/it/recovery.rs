@@ -156,7 +156,7 @@ async fn a_stalled_process_is_fenced_before_another_begins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_who_waits_behind_our_lock_on_the_source_gets_it_within_seconds() {
     let bench = Bench::day1().await;
-    let mut child = bench.spawn(&["migrate", "--batch-size", "20", "-q"]);
+    let mut child = bench.spawn(&["migrate", "--batch-size", "100", "-q"]);
     until(&bench, COMMITTED, 5).await;
     let mut source = bench.source().await;
     let began = std::time::Instant::now();

@@ -68,19 +68,20 @@ const SWAPS: &[(&str, &str)] = &[
         "everything at once",
         "update seat set code = 'c' || 10 - id, place = (10 - id) * 10, mail = 'm' || 10 - id || '@example.org'",
     ),
-    (
-        "and back",
-        "update seat set code = 'c' || id, place = id * 10, mail = 'm' || id || '@example.org'",
-    ),
 ];
+
+const BACK: (&str, &str) = (
+    "and back",
+    "update seat set code = 'c' || id, place = id * 10, mail = 'm' || id || '@example.org'",
+);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_swap_unique_values_arrive_in_the_same_run() {
     let bench = theatre().await;
     let ids = "select plain, id::text from seats order by 1";
     let before = bench.target_lines(ids).await;
-    for size in ["1", "4", "1000"] {
-        for (what, swap) in SWAPS {
+    for size in ["1", "4"] {
+        for (what, swap) in SWAPS.iter().flat_map(|swap| [swap, &BACK]) {
             bench.in_source(swap).await;
             bench.migrate(&["--batch-size", size], 0).await;
             let found = seats(&bench).await;
