@@ -7,6 +7,7 @@ pub mod ending;
 pub mod entity;
 pub mod hands;
 pub mod outage;
+pub mod preflight;
 pub mod reader;
 pub mod session;
 
@@ -38,6 +39,8 @@ pub struct MigrateRequest {
     pub allow_deletes: BTreeMap<String, u64>,
     /// How long to wait for another session.
     pub wait_lock: Duration,
+    /// After how long to pause at the next batch boundary, counted from the start.
+    pub max_duration: Option<Duration>,
 }
 
 impl Default for MigrateRequest {
@@ -49,6 +52,7 @@ impl Default for MigrateRequest {
             max_concurrent: 3,
             allow_deletes: BTreeMap::new(),
             wait_lock: Duration::ZERO,
+            max_duration: None,
         }
     }
 }

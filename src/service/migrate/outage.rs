@@ -52,7 +52,12 @@ where
         }
         say(context, &error, pause);
         tokio::time::sleep(pause).await;
-        lease.check()?;
+        // Only a lost lease is a reason to stop; a target that is still away is found out by the work itself.
+        if let Err(error) = lease.prove().await
+            && error.kind() == Kind::Fenced
+        {
+            return Err(error);
+        }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
