@@ -1,6 +1,7 @@
 //! Reads what a database looks like.
 
 use super::failure::explain;
+use super::grants::Need;
 use super::server::Connection;
 use super::statement::Statement;
 use crate::domain::catalog::{
@@ -204,6 +205,27 @@ pub async fn unique_columns(
         },
     );
     Ok(columns.collect())
+}
+
+/// Returns which of the target's tables are unlogged.
+///
+/// # Errors
+/// The query fails.
+pub async fn unlogged(connection: &mut Connection, needs: &[Need]) -> Result<Vec<String>> {
+    let schemas: Vec<&str> = needs.iter().map(|it| it.table.schema.as_str()).collect();
+    let names: Vec<&str> = needs.iter().map(|it| it.table.name.as_str()).collect();
+    sqlx::query_scalar(
+        "select distinct format('%I.%I', schema, relation) \
+         from unnest($1::text[], $2::text[]) as t (schema, relation) \
+         join pg_catalog.pg_namespace n on n.nspname = schema \
+         join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = relation \
+         where c.relpersistence = 'u' order by 1",
+    )
+    .bind(schemas)
+    .bind(names)
+    .fetch_all(connection)
+    .await
+    .map_err(|error| explain(Side::Target, "reading the catalog", &error))
 }
 
 /// Asks the source what a query returns, without running it.

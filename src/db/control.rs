@@ -7,6 +7,7 @@ pub mod lease;
 pub mod quarantine;
 pub mod schema;
 pub mod session;
+pub mod state;
 
 use super::failure::explain;
 use crate::domain::connection::Side;

@@ -64,6 +64,8 @@ pub(crate) async fn answered<T>(
 pub struct Server {
     spec: ConnectionSpec,
     search_path: String,
+    /// What the server's administrator sees in `pg_stat_activity`.
+    application_name: String,
 }
 
 impl Server {
@@ -79,7 +81,19 @@ impl Server {
             // Our own statements qualify every name; triggers and functions of the target may not.
             Side::Target => format!("{schema}, public, extensions"),
         };
-        Server { spec, search_path }
+        Server {
+            spec,
+            search_path,
+            application_name: "diffmig".to_owned(),
+        }
+    }
+
+    /// Returns the same way for the holder of a lease: whoever takes the lease over finds and ends its connections.
+    pub fn of_epoch(&self, epoch: i64) -> Server {
+        Server {
+            application_name: format!("diffmig {epoch}"),
+            ..self.clone()
+        }
     }
 
     /// Returns the way to the database.
@@ -101,7 +115,7 @@ impl Server {
             .database(&spec.database)
             .port(spec.port)
             .ssl_mode(mode)
-            .application_name("diffmig");
+            .application_name(&self.application_name);
         options = if spec.host.starts_with('/') {
             options.socket(&spec.host)
         } else {

@@ -64,7 +64,7 @@ impl Rider<'_> {
                     AFTER_YOU.as_secs()
                 ));
                 tokio::time::sleep(AFTER_YOU).await;
-                self.check_lease()?;
+                self.check_lease().await?;
                 continue;
             }
             if !matches!(error.kind(), Kind::Connect | Kind::Busy) {
@@ -84,13 +84,20 @@ impl Rider<'_> {
                 pause.as_secs_f32()
             ));
             tokio::time::sleep(pause).await;
-            self.check_lease()?;
+            self.check_lease().await?;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    fn check_lease(&self) -> Result<()> {
-        self.lease.map_or(Ok(()), HeldLease::check)
+    /// Only a lost lease is a reason to stop; a target that is still away is found out by the work itself.
+    async fn check_lease(&self) -> Result<()> {
+        let Some(lease) = self.lease else {
+            return Ok(());
+        };
+        match lease.prove().await {
+            Err(error) if error.kind() == Kind::Fenced => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn say(&self, message: String) {

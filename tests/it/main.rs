@@ -4,6 +4,7 @@ mod architecture;
 mod commands;
 mod conflicts;
 mod deletes;
+mod faults;
 mod help;
 mod quarantine;
 mod recovery;

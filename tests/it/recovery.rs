@@ -62,7 +62,7 @@ async fn killed_at_three_moments_the_same_command_ends_as_if_never_killed() {
     );
     let again = bench.say(&["migrate", "--json", "-q"]).await;
     assert_eq!(again.code, Some(3), "{again:?}");
-    let left = "select 1 - least(1, count(*)) from pg_catalog.pg_stat_activity where application_name = 'diffmig'";
+    let left = "select 1 - least(1, count(*)) from pg_catalog.pg_stat_activity where application_name like 'diffmig%'";
     until(&bench, left, 1).await;
 }
 
@@ -73,7 +73,7 @@ async fn lost_connections_and_restarted_servers_are_ridden_out() {
     until(&bench, COMMITTED, 4).await;
     let mut target = bench.target().await;
     let ended = "select count(pg_terminate_backend(pid)) from pg_catalog.pg_stat_activity \
-        where application_name = 'diffmig' and pid <> pg_backend_pid()";
+        where application_name like 'diffmig%' and pid <> pg_backend_pid()";
     assert!(number(&mut target, ended).await > 0);
     let before = number(&mut target, COMMITTED).await;
     until(&bench, COMMITTED, before + 4).await;
@@ -117,15 +117,10 @@ async fn a_stalled_process_is_fenced_before_another_begins() {
     let pid = Pid::from_raw(i32::try_from(stalled.id()).unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
     let mut target = bench.target().await;
-    // Its open transaction, if any, would make the takeover wait; a real stall ends with its connection.
-    tokio::time::sleep(Duration::from_millis(300)).await;
     sqlx::query("update diffmig.lease_beat set expires_at = now() - interval '1 second'")
         .execute(&mut target)
         .await
         .unwrap();
-    let ended = "select count(pg_terminate_backend(pid)) from pg_catalog.pg_stat_activity \
-        where application_name = 'diffmig' and state = 'idle in transaction'";
-    number(&mut target, ended).await;
     let second = bench.say(&["migrate", "-q"]).await;
     assert_eq!(second.code, Some(3), "{second:?}");
     let epoch = "select epoch from diffmig.lease";

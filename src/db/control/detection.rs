@@ -282,6 +282,25 @@ pub async fn counts(
     Ok(counts.collect())
 }
 
+/// Returns which source the latest session with a batch has read; nothing before the first one.
+///
+/// A session that was refused has no batch, so that trying again does not make the refusal go away.
+///
+/// # Errors
+/// The query fails.
+pub async fn source_of_last_batches(connection: &mut Connection) -> Result<Option<Value>> {
+    answered(
+        sqlx::query_scalar(
+            "select d.source_identity from diffmig.session s join diffmig.detection d using (detection_id) \
+             where exists (select from diffmig.batch b where b.session_id = s.session_id) \
+             order by s.number desc limit 1",
+        )
+        .fetch_optional(connection),
+    )
+    .await
+    .map_err(failed("reading the source's identity"))
+}
+
 /// Tells whether another session has written since a detection was made.
 ///
 /// # Errors
