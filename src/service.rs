@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod control;
 pub mod detect;
+pub mod grants;
 pub mod journal;
 pub mod lease;
 pub mod logs;

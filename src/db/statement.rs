@@ -1,8 +1,10 @@
 //! All dynamic SQL: made from resolved entities only, every identifier quoted in one place.
 
 pub mod apply;
+pub mod grants;
 pub mod ledger;
 pub mod projection;
+pub mod sequence;
 pub mod source;
 pub mod target_row;
 

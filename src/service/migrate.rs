@@ -8,6 +8,7 @@ pub mod entity;
 pub mod hands;
 pub mod outage;
 pub mod reader;
+mod sequences;
 pub mod session;
 
 pub use accounting::{EntityReport, MigrateReport};

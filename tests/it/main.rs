@@ -2,6 +2,8 @@
 
 mod architecture;
 mod commands;
+mod faults;
+mod grants;
 mod help;
 mod quarantine;
 mod recovery;

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub mod command;
+pub mod pooler;
+pub mod tables;
+pub mod tls;
 
 /// A workshop with its mapping in a file.
 pub struct Bench {
@@ -27,7 +30,11 @@ impl Bench {
 
     /// Starts both servers with empty databases.
     pub async fn empty() -> Bench {
-        let workshop = Workshop::start().await.unwrap();
+        Bench::of(Workshop::start().await.unwrap())
+    }
+
+    /// Wraps a workshop that was started otherwise.
+    pub fn of(workshop: Workshop) -> Bench {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("diffmig.toml"), MAPPING).unwrap();
         Bench {
