@@ -185,11 +185,6 @@ impl Server {
         } else {
             settings.push_str("set default_transaction_read_only = on; set lock_timeout = '30s';");
         }
-        // Without it a server logs whole rows beside the errors that bad ones cause. Few roles may say so.
-        settings.push_str(
-            "do $$ begin set log_error_verbosity = terse; \
-             exception when insufficient_privilege then null; end $$;",
-        );
         // Not every version has these; a pass over a large source outlasts any of them.
         settings.push_str(
             "select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings \
@@ -225,6 +220,29 @@ impl Server {
                     &format!("the session setting {name} does not hold"),
                 ));
             }
+        }
+        self.quieten(connection).await
+    }
+
+    /// Keeps rows out of the server's log where this role may: it logs them whole beside the errors
+    /// that bad ones cause. A role that may not is no worse off than any other client.
+    async fn quieten(&self, connection: &mut Connection) -> Result<()> {
+        let failed = |error: sqlx::Error| explain(self.spec.side, "setting the session up", &error);
+        let (has_blocks,): (bool,) = sqlx::query_as(
+            "select coalesce(bool_or(pg_catalog.has_language_privilege(l.oid, 'usage')), false) \
+             from pg_catalog.pg_language l where l.lanname = 'plpgsql'",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+        if has_blocks {
+            connection
+                .execute(
+                    "do $$ begin set log_error_verbosity = terse; \
+                     exception when insufficient_privilege then null; end $$",
+                )
+                .await
+                .map_err(failed)?;
         }
         Ok(())
     }
