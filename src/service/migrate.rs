@@ -11,6 +11,7 @@ pub mod entity;
 pub mod hands;
 pub mod preflight;
 pub mod reader;
+mod sequences;
 pub mod session;
 
 pub use accounting::{EntityReport, MigrateReport};

@@ -5,7 +5,7 @@ use super::budget::QuarantineBudget;
 use super::entity::{EntityWork, Session, Tally};
 use super::hands::HandsPool;
 use super::{MigrateRequest, final_state, plan_of};
-use super::{ending, preflight};
+use super::{ending, preflight, sequences};
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::quarantine::entities_refused_by_others;
@@ -203,6 +203,7 @@ impl Run<'_> {
         session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;
         let done = self.waves(control, &session, &plan, &counts).await?;
+        sequences::advance_all(self.context, control, self.lease.epoch, &entities).await?;
         let entities = self.report(control, counts, &done).await?;
         snapshot.release().await?;
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
@@ -539,6 +540,9 @@ async fn stored_detection(
     }
     if detection::applied_since(control, stored.started_at).await? {
         return Err(stale("rows were applied since it was made"));
+    }
+    if !detection::is_whole(control, detection_id).await? {
+        return Err(stale("its changes are not those that were counted"));
     }
     detection::counts(control, detection_id).await
 }
