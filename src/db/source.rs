@@ -8,6 +8,7 @@ use super::statement::source::{begin_snapshot, lock_tables};
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
     move |error| explain(Side::Source, doing, &error)
@@ -43,6 +44,7 @@ impl Snapshot {
             .fetch_one(&mut keeper)
             .await
             .map_err(failed("exporting the snapshot"))?;
+        pass!("snapshot.exported");
         Ok(Snapshot {
             server: server.clone(),
             keeper,

@@ -4,6 +4,7 @@ use super::{host_name, process_id};
 use crate::db::control::lease;
 use crate::db::server::{Connection, Server};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 use rustix::process::{Pid, test_kill_process};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +46,7 @@ impl HeldLease {
                 Err(error) => return Err(error),
             }
         };
+        pass!("lease.acquired");
         let lost = Arc::new(AtomicBool::new(false));
         let beat = tokio::spawn(beat(server.clone(), epoch, Arc::clone(&lost)));
         Ok(HeldLease {

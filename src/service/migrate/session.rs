@@ -19,6 +19,7 @@ use crate::domain::event::Event;
 use crate::domain::plan::Plan;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 use crate::service::detect::{DetectRequest, detect_in, watched};
 use crate::service::journal::Journal;
 use crate::service::lease::HeldLease;
@@ -71,6 +72,7 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         begun: AtomicBool::new(false),
     };
     let worked = outage::ride_out(&logging, &lease, || run.work()).await;
+    pass!("session.before_complete");
     let ended = ending::record(&logging, &lease, session_id, &worked).await;
     let released = lease.release().await;
     let report = worked.map(|mut report| {
@@ -242,6 +244,7 @@ impl Run<'_> {
                 done.entry(it.entity.clone()).or_default().add(tally?);
             }
         }
+        pass!("fk.after_null_pass");
         let all: Vec<_> = plan.waves.iter().flatten().collect();
         for it in all.iter().filter(|it| !it.deferred.is_empty()) {
             let tally = self
@@ -254,6 +257,7 @@ impl Run<'_> {
                 .iter()
                 .any(|counts| counts.entity == it.entity && counts.deleted > 0);
             if deleted {
+                pass!("delete.before");
                 let tally = self
                     .phase(session, &pool, &it.entity, Phase::Deletions)
                     .await?;
