@@ -4,11 +4,15 @@ use crate::context::Context;
 use crate::domain::event::{Event, Level};
 use crate::error::{Error, Kind, Result};
 use crate::service::lease::HeldLease;
+use futures::FutureExt;
 use serde_json::json;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 /// How long servers may be away in one go before the session gives up.
 const OUTAGE_BUDGET: Duration = Duration::from_secs(600);
+/// The first pause: a connection that was only dropped, by a pooler or a failover proxy, is back at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Work that lasted so long before it failed counts as the end of the outage before.
@@ -30,16 +34,18 @@ where
     F: Future<Output = Result<T>>,
 {
     let mut away_since: Option<Instant> = None;
-    let mut pause = Duration::from_secs(1);
+    let mut pause = FIRST_PAUSE;
     loop {
         let began = Instant::now();
-        let error = match Box::pin(work()).await {
+        // A panic is a defect, but the session is still to be recorded as failed and the lease given back.
+        let worked = AssertUnwindSafe(Box::pin(work())).catch_unwind().await;
+        let error = match worked.unwrap_or_else(|_| Err(panicked())) {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
         if began.elapsed() > RECOVERED_AFTER {
             away_since = None;
-            pause = Duration::from_secs(1);
+            pause = FIRST_PAUSE;
         }
         let since = *away_since.get_or_insert_with(Instant::now);
         if error.kind() != Kind::Connect || context.interrupt.is_raised() {
@@ -57,6 +63,13 @@ where
     }
 }
 
+fn panicked() -> Error {
+    Error::new(Kind::Unexpected, "a part of diffmig panicked")
+        .cause("a defect of diffmig; the message above says where")
+        .state("the open batches were rolled back; every finished batch is committed")
+        .next("report this; diffmig migrate goes on from there")
+}
+
 fn say(context: &Context, error: &Error, pause: Duration) {
     let cause = error
         .cause_text()
@@ -66,7 +79,7 @@ fn say(context: &Context, error: &Error, pause: Duration) {
         level: Level::Warn,
         entity: None,
         operation: "reconnect",
-        message: format!("{error}{cause}; trying again in {} s", pause.as_secs()),
+        message: format!("{error}{cause}; trying again in {pause:?}"),
         context: json!({}),
     });
 }
