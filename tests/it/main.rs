@@ -2,6 +2,7 @@
 
 mod architecture;
 mod commands;
+mod crash;
 mod help;
 mod quarantine;
 mod recovery;

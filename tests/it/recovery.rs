@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use crate::support::invariants::Invariants;
 use crate::support::{Bench, expected, number};
 use diffmig::sandbox::Shutdown;
 use rustix::process::{Pid, Signal, kill_process};
@@ -51,6 +52,9 @@ async fn killed_at_three_moments_the_same_command_ends_as_if_never_killed() {
         usize::try_from(totals["compared"]).unwrap()
     );
     let mut target = bench.target().await;
+    let mut source = bench.source().await;
+    let invariants = Invariants::fixture("day1");
+    assert_eq!(invariants.check(&mut source, &mut target).await, []);
     let twice = "select count(*) from (select legacy_notice_id from public.notices \
         where legacy_notice_id is not null group by 1 having count(*) > 1) d";
     assert_eq!(number(&mut target, twice).await, 0);

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub mod command;
+pub mod invariants;
+pub mod proxy;
+pub mod wire;
 
 /// A workshop with its mapping in a file.
 pub struct Bench {
