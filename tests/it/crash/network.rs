@@ -35,7 +35,8 @@ async fn a_batch_whose_process_fell_silent_does_not_block_the_next_one() {
     lane.run().await;
     let trace = lane.target_proxy.trace();
     let commit = trace.iter().filter(|it| it.is_commit).nth(6).unwrap();
-    let (connection, message) = (commit.connection, commit.message);
+    // Bind, Execute and Sync: without the first of them the transaction stays open.
+    let (connection, message) = (commit.connection, commit.message - 2);
     lane.reset().await;
     lane.target_proxy.arm(Rule::BlackHole {
         connection,
