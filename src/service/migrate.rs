@@ -3,10 +3,12 @@
 pub mod accounting;
 pub mod batch;
 pub mod bisect;
+pub mod budget;
+pub mod deletions;
+pub mod edits;
 pub mod ending;
 pub mod entity;
 pub mod hands;
-pub mod outage;
 pub mod reader;
 pub mod session;
 
@@ -14,7 +16,7 @@ pub use accounting::{EntityReport, MigrateReport};
 
 use crate::context::{Context, Selection};
 use crate::db::control::detection::LedgerCounts;
-use crate::domain::detection::DetectMode;
+use crate::domain::detection::{DetectMode, RowLimit};
 use crate::domain::plan::Plan;
 use crate::domain::session::SessionState;
 use crate::error::{Error, Kind, Result};
@@ -38,6 +40,8 @@ pub struct MigrateRequest {
     pub allow_deletes: BTreeMap<String, u64>,
     /// How long to wait for another session.
     pub wait_lock: Duration,
+    /// How many rows may be quarantined, in this session and before; `None` for any number.
+    pub max_quarantine: Option<RowLimit>,
 }
 
 impl Default for MigrateRequest {
@@ -49,6 +53,7 @@ impl Default for MigrateRequest {
             max_concurrent: 3,
             allow_deletes: BTreeMap::new(),
             wait_lock: Duration::ZERO,
+            max_quarantine: None,
         }
     }
 }

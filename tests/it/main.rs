@@ -2,7 +2,9 @@
 
 mod architecture;
 mod commands;
+mod conflicts;
 mod crash;
+mod deletes;
 mod help;
 mod quarantine;
 mod recovery;
@@ -12,3 +14,4 @@ mod secrets;
 mod statements;
 mod story;
 mod support;
+mod swaps;
