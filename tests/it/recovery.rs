@@ -163,7 +163,6 @@ async fn somebody_who_waits_behind_our_lock_on_the_source_gets_it_within_seconds
     let mut child = bench.spawn(&["migrate", "--batch-size", "20", "-q"]);
     until(&bench, COMMITTED, 5).await;
     let mut source = bench.source().await;
-    let began = std::time::Instant::now();
     sqlx::raw_sql(
         "set lock_timeout = '20s'; alter table public.auth_user add column added_meanwhile integer",
     )

@@ -11,11 +11,6 @@ use uuid::Uuid;
 /// How long a lease lives without a heartbeat, in seconds of the server's clock.
 pub const LEASE_SECS: i32 = 30;
 
-/// A process that falls silent inside a batch (its machine lost power or its network) must not keep the
-/// lease locked: the server ends its transaction before the next holder's `lock_timeout` of 30 seconds.
-const BEGIN: &str =
-    "begin isolation level read committed; set local idle_in_transaction_session_timeout = '20s'";
-
 /// Who holds the lease.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Holder {
@@ -208,7 +203,7 @@ pub async fn release(connection: &mut Connection, epoch: i64) -> Result<()> {
 /// The lease was taken (exit 16), or the query fails.
 pub async fn begin_fenced(connection: &mut Connection, epoch: i64) -> Result<Signal> {
     let failed = failed("beginning a batch");
-    answered(sqlx::raw_sql(BEGIN).execute(&mut *connection))
+    answered(sqlx::query("begin isolation level read committed").execute(&mut *connection))
         .await
         .map_err(&failed)?;
     let row: Option<(String,)> = answered(

@@ -16,6 +16,8 @@ use std::sync::Mutex;
 const SAMPLE: usize = 10;
 /// After every so many accidents, and after all of a sample, one more run must write nothing.
 const RUN_AGAIN: usize = 4;
+/// How often a long run says how far it is.
+const PROGRESS: usize = 50;
 /// Accidents that happen side by side.
 const LANES: usize = 2;
 
@@ -184,6 +186,9 @@ async fn enumerate(day: Day) {
             };
             let (has_fired, found) = suffer(lane, &point).await;
             fired += usize::from(has_fired);
+            if fired.is_multiple_of(PROGRESS) {
+                say(&format!("{day:?}: {fired} in this lane"));
+            }
             for violation in &found {
                 say(&format!("{day:?} {}: {violation}", point.name));
             }

@@ -34,8 +34,9 @@ async fn a_batch_whose_process_fell_silent_does_not_block_the_next_one() {
     lane.reset().await;
     lane.run().await;
     let trace = lane.target_proxy.trace();
-    let commit = trace.iter().filter(|it| it.is_commit).nth(6).unwrap();
-    // Bind, Execute and Sync: without the first of them the transaction stays open.
+    // A batch is committed by Bind, Execute and Sync: without the first of them its transaction stays open.
+    let mut commits = trace.iter().filter(|it| it.is_commit && it.tag == 'S');
+    let commit = commits.nth(3).unwrap();
     let (connection, message) = (commit.connection, commit.message - 2);
     lane.reset().await;
     lane.target_proxy.arm(Rule::BlackHole {
