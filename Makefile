@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench postgres cargo
+.PHONY: help demo test crash-test lint fmt bench postgres cargo
 
 # rustup's folder is not on the PATH of every shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -8,17 +8,21 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 # Finds or installs PostgreSQL's server programs and tells diffmig where they are.
 with_postgres = DIFFMIG_PG_BIN="$$(scripts/ensure-postgres.sh)" && export DIFFMIG_PG_BIN
 
-lint = cargo fmt --check && cargo clippy --all-targets -- -D warnings
+# Tests and lints have failpoints, so that one build serves; what users run has none.
+lint = cargo fmt --check && cargo clippy --all-targets --features failpoints -- -D warnings
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: cargo ## the whole workflow on two throw-away servers, narrated
 	@$(with_postgres) && exec cargo run --quiet -- demo
 
 test: cargo ## formatting, lints and all tests, against real servers
 	@$(with_postgres) && export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && $(lint) && \
-	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run; else cargo test; fi
+	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --features failpoints; else cargo test --features failpoints; fi
+
+crash-test: cargo ## every accident: cuts at every message, kills, random histories, fault cases
+	@$(with_postgres) && export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && scripts/crash-test.sh
 
 lint: cargo ## formatting and lints only
 	@$(lint)

@@ -8,5 +8,6 @@ pub mod context;
 pub mod db;
 pub mod domain;
 pub mod error;
+pub mod failpoint;
 pub mod sandbox;
 pub mod service;

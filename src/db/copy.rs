@@ -6,6 +6,7 @@ use super::statement::Statement;
 use crate::domain::connection::Side;
 use crate::domain::tuple::{Tuple, TupleReader};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -100,6 +101,7 @@ pub async fn copy_in(
     let sending = async {
         let mut copy = connection.copy_in_raw(statement.as_str()).await?;
         copy.send(buffer).await?;
+        pass!("stage.mid_copy");
         copy.finish().await
     };
     match tokio::time::timeout(SEND_LIMIT, sending).await {

@@ -116,7 +116,8 @@ fn kind_of(sqlstate: &str) -> Kind {
     match sqlstate {
         "3D000" | "42501" => Kind::Permission,
         "42P01" | "42703" | "42704" | "3F000" | "42804" | "42846" | "42883" => Kind::Drift,
-        "57P01" | "57P02" | "57P03" | "53300" => Kind::Connect,
+        // 25P03: we were stopped or cut off for so long inside a batch that the server rolled it back.
+        "57P01" | "57P02" | "57P03" | "53300" | "25P03" => Kind::Connect,
         "40001" | "40P01" | "55P03" => Kind::Busy,
         "57014" | "25006" => Kind::Resources,
         _ if sqlstate.starts_with("08") => Kind::Connect,

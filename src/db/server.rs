@@ -32,10 +32,20 @@ const PINNED: &[(&str, &str, &str)] = &[
         "read committed",
     ),
     ("statement_timeout", "0", "0"),
-    ("idle_in_transaction_session_timeout", "0", "0"),
     ("client_min_messages", "error", "error"),
     ("jit", "off", "off"),
 ];
+
+/// How long a transaction may be silent. On the source for ever, since the snapshot lives in one. On the
+/// target a process that fell silent (its machine lost power or its network) must not keep the lease and
+/// rows locked: the server ends its transaction before the next holder's `lock_timeout` of 30 seconds.
+fn pinned(side: Side) -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+    let silence = match side {
+        Side::Source => &("idle_in_transaction_session_timeout", "0", "0"),
+        Side::Target => &("idle_in_transaction_session_timeout", "'20s'", "20s"),
+    };
+    PINNED.iter().chain([silence])
+}
 
 /// How long one statement of a batch may take; a server that is silent for longer counts as gone.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(300);
@@ -185,7 +195,7 @@ impl Server {
     async fn pin(&self, connection: &mut Connection) -> Result<()> {
         let side = self.spec.side;
         let mut settings = format!("set search_path = {};", self.search_path);
-        for (name, value, _) in PINNED {
+        for (name, value, _) in pinned(side) {
             settings.push_str(&format!("set {name} = {value};"));
         }
         if side == Side::Target {
@@ -205,10 +215,9 @@ impl Server {
              where name in ('transaction_timeout', 'idle_session_timeout');",
         );
         let doing = "setting the session up";
-        let pinned = connection.execute(AssertSqlSafe(settings)).await;
-        pinned.map_err(|error| explain(side, doing, &error))?;
-        let names: Vec<String> = PINNED
-            .iter()
+        let done = connection.execute(AssertSqlSafe(settings)).await;
+        done.map_err(|error| explain(side, doing, &error))?;
+        let names: Vec<String> = pinned(side)
             .map(|(name, _, _)| (*name).to_owned())
             .collect();
         let shown: sqlx::Result<Vec<(String, String)>> = sqlx::query_as(
@@ -226,7 +235,7 @@ impl Server {
             }
             shown => shown.map_err(|error| explain(side, doing, &error))?,
         };
-        for (name, _, wanted) in PINNED {
+        for (name, _, wanted) in pinned(side) {
             let found = shown.iter().find(|(shown, _)| shown == name);
             if found.is_none_or(|(_, value)| value != wanted) {
                 return Err(pooled(

@@ -8,6 +8,7 @@ use super::statement::source::{begin_snapshot, lock_tables};
 use crate::domain::connection::Side;
 use crate::domain::identifier::{QualifiedName, printable};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -129,6 +130,7 @@ impl Snapshot {
             .map_err(failed("exporting the snapshot"))?;
         let holders = Holders::default();
         holders.add(&mut keeper).await?;
+        pass!("snapshot.exported");
         Ok(Snapshot {
             server: server.clone(),
             keeper,

@@ -5,6 +5,7 @@ use crate::context::Interrupt;
 use crate::db::control::lease::{self, Holder};
 use crate::db::server::{Connection, Server};
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 use rustix::process::{Pid, test_kill_process};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -62,6 +63,7 @@ impl HeldLease {
                 Err(error) => return Err(error),
             }
         };
+        pass!("lease.acquired");
         let epoch = taken.epoch;
         let server = server.of_epoch(epoch);
         let lost = Arc::new(OnceLock::new());

@@ -4,15 +4,18 @@
 use super::give_way::Patience;
 use crate::context::Context;
 use crate::domain::event::{Event, Level};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::service::lease::HeldLease;
+use futures::FutureExt;
 use serde_json::json;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 /// How long servers may be away, or locks be held, without any progress before the work is given up.
 const OUTAGE_BUDGET: Duration = Duration::from_secs(600);
-/// The first pause between two tries; it doubles from try to try.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The first pause between two tries; it doubles from try to try. A connection that was only dropped, by a
+/// pooler or a failover proxy, is back at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Work that lasted so long before its connection was lost had recovered from the outage before. Waiting for
@@ -46,7 +49,9 @@ impl Rider<'_> {
         let mut pause = FIRST_PAUSE;
         loop {
             let (progress, began) = (self.patience.progress(), Instant::now());
-            let error = match Box::pin(work()).await {
+            // A panic is a defect, but the session is still to be recorded as failed and the lease given back.
+            let worked = AssertUnwindSafe(Box::pin(work())).catch_unwind().await;
+            let error = match worked.unwrap_or_else(|_| Err(panicked())) {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
@@ -76,7 +81,7 @@ impl Rider<'_> {
                     .next("run the same command again when the server is back"));
             }
             self.say(format!(
-                "{error}{}; trying again in {:.1} s",
+                "{error}{}; trying again in {:.2} s",
                 error
                     .cause_text()
                     .map(|cause| format!(" ({cause})"))
@@ -109,4 +114,11 @@ impl Rider<'_> {
             context: json!({}),
         });
     }
+}
+
+fn panicked() -> Error {
+    Error::new(Kind::Unexpected, "a part of diffmig panicked")
+        .cause("a defect of diffmig; the message above says where")
+        .state("the open batches were rolled back; every finished batch is committed")
+        .next("report this; diffmig migrate goes on from there")
 }

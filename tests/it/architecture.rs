@@ -10,12 +10,16 @@ use std::{
 /// A room and the rooms it may import, from the ground floor up.
 const ROOMS: &[(&str, &[&str])] = &[
     ("error", &[]),
+    ("failpoint", &[]),
     ("domain", &["error"]),
-    ("db", &["domain", "error"]),
+    ("db", &["domain", "error", "failpoint"]),
     ("config", &["domain", "error"]),
     ("sandbox", &["error"]),
     ("context", &["config", "db", "domain", "error"]),
-    ("service", &["context", "sandbox", "db", "domain", "error"]),
+    (
+        "service",
+        &["context", "sandbox", "db", "domain", "error", "failpoint"],
+    ),
     ("api", &["service", "context", "domain", "error"]),
     (
         "cli",
@@ -34,7 +38,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("petgraph", &["domain"]),
     ("blake3", &["domain"]),
     ("toml", &["domain", "config", "cli"]),
-    ("rustix", &["sandbox", "service", "cli"]),
+    ("rustix", &["sandbox", "service", "cli", "failpoint"]),
 ];
 
 /// The only files that may vouch for SQL text made at run time.

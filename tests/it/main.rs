@@ -3,6 +3,7 @@
 mod architecture;
 mod commands;
 mod conflicts;
+mod crash;
 mod deletes;
 mod faults;
 mod grants;

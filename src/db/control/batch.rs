@@ -6,6 +6,7 @@ use crate::db::server::{Connection, answered};
 use crate::db::statement::Statement;
 use crate::domain::connection::Side;
 use crate::error::{Error, Result};
+use crate::failpoint::pass;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -125,6 +126,7 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
     if let Some(refused) = check_deferred(connection).await? {
         return Ok(refused);
     }
+    pass!("batch.after_upsert");
     let arrived = row.7 == counts.inserted && row.8 == counts.updated;
     Ok(if arrived && counts.adds_up() {
         Attempt::Applied {
@@ -251,9 +253,11 @@ pub async fn commit(
     .execute(&mut *connection))
     .await
     .map_err(&failed)?;
+    pass!("batch.before_commit");
     answered(sqlx::query("commit").execute(connection))
         .await
         .map_err(&failed)?;
+    pass!("batch.after_commit_before_ack");
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::failed;
 use crate::db::server::{Connection, answered};
 use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -288,6 +289,7 @@ pub async fn begin_fenced(connection: &mut Connection, epoch: i64) -> Result<Sig
     )
     .await
     .map_err(&failed)?;
+    pass!("batch.after_fence");
     match row {
         Some((word,)) => Ok(Signal::from_word(&word).unwrap_or(Signal::Run)),
         None => Err(fenced(epoch, holder(connection).await?)),

@@ -15,6 +15,7 @@ use crate::domain::event::{Event, Progress};
 use crate::domain::key::{Key, KeyType, encode_field};
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 use crate::service::rows::SourceRows;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -146,6 +147,7 @@ async fn detect(
         sink.push_whole(total.passing);
     }
     sink.finish().await?;
+    pass!("detect.after_chunk");
     if let (Some(id), Some(connection)) = (pass.detection_id, store.as_mut()) {
         detection::save_counts(connection, id, &counts).await?;
     }

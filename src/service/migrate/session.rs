@@ -21,6 +21,7 @@ use crate::domain::plan::Plan;
 use crate::domain::resolve::ResolvedEntity;
 use crate::domain::session::Action;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::pass;
 use crate::service::detect::{DetectRequest, detect_in, watched};
 use crate::service::give_way::{Patience, Watch};
 use crate::service::journal::Journal;
@@ -75,6 +76,7 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         patience: &run.patience,
     };
     let worked = rider.ride_out(|| run.attempt()).await;
+    pass!("session.before_complete");
     let (worked, ended) = ending::record(&logging, &lease, started.session_id, worked).await;
     let released = lease.release().await;
     let report = worked.map(|mut report| {
@@ -326,6 +328,7 @@ impl Run<'_> {
                 done.entry(it.entity.clone()).or_default().add(tally?);
             }
         }
+        pass!("fk.after_null_pass");
         let all: Vec<_> = plan.waves.iter().flatten().collect();
         for it in all.iter().filter(|it| !it.deferred.is_empty()) {
             let tally = self
@@ -338,6 +341,7 @@ impl Run<'_> {
                 .iter()
                 .any(|counts| counts.entity == it.entity && counts.deleted > 0);
             if deleted {
+                pass!("delete.before");
                 let tally = self
                     .phase(session, &pool, &it.entity, Phase::Deletions)
                     .await?;

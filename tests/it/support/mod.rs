@@ -10,9 +10,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub mod command;
+pub mod invariants;
 pub mod pooler;
+pub mod proxy;
 pub mod tables;
 pub mod tls;
+pub mod wire;
 
 /// A workshop with its mapping in a file.
 pub struct Bench {

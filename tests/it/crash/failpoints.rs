@@ -1,0 +1,92 @@
+//! Killed, crashed or delayed at every named place of the code.
+
+use super::report::{Finding, conclude};
+use super::scenario::EXIT_CODE;
+use super::stand::{Day, Lane, Stand, execute, wait};
+use crate::support::invariants::{Violation, exit_agrees};
+use crate::support::number;
+use diffmig::failpoint::armed::POINTS;
+use std::time::{Duration, Instant};
+
+async fn second_day(stand: &Stand) -> Lane<'_> {
+    stand.load_first_day().await;
+    stand.lane("points", Day::Second).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_named_place_the_next_run_ends_well() {
+    let stand = Stand::start().await;
+    let mut lane = second_day(&stand).await;
+    let mut findings = Vec::new();
+    for point in POINTS {
+        lane.reset().await;
+        let killed = wait(lane.spawn_armed(&format!("{point}=kill"))).await;
+        assert!(
+            killed.code.is_none() && !killed.hung,
+            "{point} was not reached: {killed:?}"
+        );
+        let again = lane.run().await;
+        let mut found = lane.check(EXIT_CODE).await;
+        if again.code != Some(EXIT_CODE) {
+            found.push(Violation {
+                invariant: "exit",
+                what: format!("{again:?}"),
+            });
+        }
+        findings.extend(found.into_iter().map(|violation| Finding {
+            place: format!("killed at {point}"),
+            violation,
+        }));
+    }
+    conclude("failpoints", POINTS.len(), &findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_with_exit_code_1_and_leaves_nothing_half_done() {
+    let stand = Stand::start().await;
+    let mut lane = second_day(&stand).await;
+    for point in ["batch.after_upsert=panic@2", "detect.after_chunk=panic@3"] {
+        lane.reset().await;
+        let ran = wait(lane.spawn_armed(point)).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.said.contains("error: "), "{ran:?}");
+        assert!(ran.said.contains("state: "), "{ran:?}");
+        let mut target = lane.target().await;
+        assert_eq!(exit_agrees(&mut target, 1).await, []);
+        let again = lane.run().await;
+        assert_eq!(again.code, Some(EXIT_CODE), "{again:?}");
+        assert_eq!(lane.check(EXIT_CODE).await, [], "{point}");
+    }
+}
+
+/// The late commit: neither its time nor its transaction id would tell that it is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_transaction_that_commits_after_the_snapshot_is_found_by_the_next_run() {
+    let stand = Stand::start().await;
+    let mut lane = second_day(&stand).await;
+    lane.reset().await;
+    let mut late = lane.another_source().await;
+    let sql = "begin; insert into tag values ('late', 'commits late'); update team set name = 'Late' where id = 1";
+    execute(&mut late, sql).await;
+    let child = lane.spawn_armed("snapshot.exported=sleep:1500");
+    let exported = "select count(*) from pg_catalog.pg_stat_activity where application_name = 'diffmig' \
+        and datname = current_database() and state = 'idle in transaction' and query like '%pg_export_snapshot%'";
+    let began = Instant::now();
+    while number(&mut lane.source, exported).await == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "no snapshot");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    execute(&mut late, "commit").await;
+    assert_eq!(wait(child).await.code, Some(EXIT_CODE));
+    let arrived = "select count(*) from tags where legacy_code = 'late'";
+    let mut target = lane.target().await;
+    assert_eq!(
+        number(&mut target, arrived).await,
+        0,
+        "the snapshot is no snapshot"
+    );
+    assert_eq!(lane.run().await.code, Some(EXIT_CODE));
+    assert_eq!(number(&mut target, arrived).await, 1);
+    lane.accept_source().await;
+    assert_eq!(lane.check(EXIT_CODE).await, []);
+}
