@@ -22,19 +22,15 @@ const EXAMPLES: &[&str] = &[
 const SOURCE_ROLE: &str = "diffmig_reader";
 const TARGET_ROLE: &str = "diffmig_writer";
 
-/// Print the GRANT statements that the mapping needs; connects to nothing
-///
-/// Reads the mapping file alone. Without a role, both scripts are printed, for diffmig_reader and
-/// diffmig_writer; with one role only its script, which can be piped to psql. Run each script in
-/// its own database, as the owner of the tables.
+/// Print the GRANT statements that the mapping needs, for both roles; connects to nothing
 #[derive(Debug, Args)]
 #[command(after_help = help::of_command(EXAMPLES, &[0, 2, 15]))]
 pub struct GrantsArgs {
-    /// Print what this role needs in the source
+    /// Print only what this role needs in the source, ready for psql [default: both, for diffmig_reader]
     #[arg(long, value_name = "NAME")]
     source_role: Option<String>,
 
-    /// Print what this role needs in the target
+    /// Print only what this role needs in the target, ready for psql [default: both, for diffmig_writer]
     #[arg(long, value_name = "NAME")]
     target_role: Option<String>,
 }
