@@ -3,6 +3,7 @@
 use crate::config::Settings;
 use crate::config::environment::mapping_error;
 use crate::db::catalog;
+use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
 use crate::db::source::{probe, probe_time_zone};
 use crate::db::statement::Statement;
@@ -10,15 +11,16 @@ use crate::db::statement::source::SourceStatements;
 use crate::domain::catalog::Catalog;
 use crate::domain::connection::Side;
 use crate::domain::event::Event;
-use crate::domain::identifier::QualifiedName;
+use crate::domain::identifier::{QualifiedName, printable};
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{Mapping, SourceRelation};
 use crate::domain::plan::{Plan, plan};
 use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
 use crate::error::{Error, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +31,7 @@ pub use crate::db::server::Server;
 pub struct Interrupt {
     code: Arc<AtomicU8>,
     now: CancellationToken,
+    ends_at: Arc<OnceLock<Instant>>,
 }
 
 impl Interrupt {
@@ -42,9 +45,25 @@ impl Interrupt {
         1
     }
 
+    /// Lets the first batch boundary after a moment be the last.
+    pub fn end_at(&self, moment: Instant) {
+        // The first word counts: nobody has a reason to say it twice.
+        let _ = self.ends_at.set(moment);
+    }
+
     /// Tells whether a batch boundary should be the last.
     pub fn is_raised(&self) -> bool {
-        self.code.load(Ordering::SeqCst) != 0
+        self.code.load(Ordering::SeqCst) != 0 || self.is_out_of_time()
+    }
+
+    /// Returns the exit code of the signal that came, if one did.
+    pub fn signal(&self) -> Option<u8> {
+        Some(self.code.load(Ordering::SeqCst)).filter(|code| *code != 0)
+    }
+
+    /// Tells whether the given time is over.
+    pub fn is_out_of_time(&self) -> bool {
+        self.ends_at.get().is_some_and(|end| Instant::now() >= *end)
     }
 
     /// Waits for the second signal and returns its exit code.
@@ -85,10 +104,23 @@ impl Context {
         events: UnboundedSender<Event>,
         interrupt: Interrupt,
     ) -> Result<Context> {
+        let opened = Context::bind(settings, events, interrupt).await;
+        opened.map_err(|error| error.state("nothing was started"))
+    }
+
+    async fn bind(
+        settings: Settings,
+        events: UnboundedSender<Event>,
+        interrupt: Interrupt,
+    ) -> Result<Context> {
         let mapping = settings.mapping;
         let source = Server::new(settings.source, &mapping.source_schema);
         let target = Server::new(settings.target, &mapping.target_schema);
         let (mut reader, mut writer) = tokio::try_join!(source.open(), target.open())?;
+        tokio::try_join!(
+            source.refuse_pooler(&mut reader),
+            target.refuse_pooler(&mut writer)
+        )?;
         refuse_same_database(&mut reader, &mut writer).await?;
         let source_catalog =
             catalog::read(Side::Source, &mut reader, &source_schemas(&mapping)).await?;
@@ -107,6 +139,9 @@ impl Context {
                 .state("nothing was started")
                 .next("correct the mapping and run the same command again")
         })?;
+        require_grants(&mut reader, &entities).await?;
+        refuse_row_security(&source, &mut reader, &entities).await?;
+        refuse_row_security(&target, &mut writer, &entities).await?;
         check_on_source(&mut reader, &entities).await?;
         let plan = plan(&entities).map_err(|cycle| {
             Error::new(Kind::Drift, cycle.to_string())
@@ -179,6 +214,21 @@ impl Selection {
     }
 }
 
+/// Names every table that may not be read, not only the first one that a statement would meet.
+async fn require_grants(reader: &mut Connection, entities: &[ResolvedEntity]) -> Result<()> {
+    let tables = entities
+        .iter()
+        .flat_map(|entity| entity.source.watched.iter().cloned());
+    let needs: BTreeSet<Need> = tables
+        .map(|table| Need {
+            table,
+            right: "select",
+        })
+        .collect();
+    let needs: Vec<Need> = needs.into_iter().collect();
+    grants::require(Side::Source, reader, &needs).await
+}
+
 /// Lets the source check what only it can: every projection, and the names of time zones.
 async fn check_on_source(reader: &mut Connection, entities: &[ResolvedEntity]) -> Result<()> {
     let advise = |error: Error| {
@@ -207,21 +257,55 @@ async fn check_on_source(reader: &mut Connection, entities: &[ResolvedEntity]) -
     Ok(())
 }
 
-async fn refuse_same_database(source: &mut Connection, target: &mut Connection) -> Result<()> {
-    let source = catalog::identity(Side::Source, source).await?;
-    let target = catalog::identity(Side::Target, target).await?;
-    if source == target && !source.system_identifier.is_empty() {
-        return Err(
-            Error::new(Kind::Guard, "source and target are the same database")
-                .cause(format!(
-                    "both are database {} of the same server",
-                    source.database
-                ))
-                .state("nothing was started")
-                .next("check DIFFMIG_SOURCE_URL and DIFFMIG_TARGET_URL"),
-        );
+/// Rows that row security hides would look like rows that are gone, so no such table is read or written.
+async fn refuse_row_security(
+    server: &Server,
+    connection: &mut Connection,
+    entities: &[ResolvedEntity],
+) -> Result<()> {
+    let side = server.spec().side;
+    let tables: BTreeSet<&QualifiedName> = match side {
+        Side::Source => entities.iter().flat_map(|it| &it.source.watched).collect(),
+        Side::Target => entities.iter().map(|it| &it.target).collect(),
+    };
+    let tables: Vec<QualifiedName> = tables.into_iter().cloned().collect();
+    let filtered = catalog::filtered_tables(side, connection, &tables).await?;
+    if filtered.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let names: Vec<String> = filtered.iter().map(ToString::to_string).collect();
+    let what = format!(
+        "{}: row-level security would filter rows of {}",
+        side.word(),
+        names.join(", ")
+    );
+    Err(Error::new(Kind::Permission, what)
+        .cause("the role neither owns the tables nor bypasses row security")
+        .state("nothing was started")
+        .next("give the role bypassrls (alter role ... bypassrls), or use one that has it"))
+}
+
+async fn refuse_same_database(reader: &mut Connection, writer: &mut Connection) -> Result<()> {
+    let source = catalog::identity(Side::Source, reader).await?;
+    let target = catalog::identity(Side::Target, writer).await?;
+    let same = if source.system_identifier.is_empty() || target.system_identifier.is_empty() {
+        catalog::is_shared(reader, writer).await?
+    } else {
+        source == target
+    };
+    if !same {
+        return Ok(());
+    }
+    let cause = format!(
+        "both are database {} of the same server",
+        printable(&source.database)
+    );
+    Err(
+        Error::new(Kind::Guard, "source and target are the same database")
+            .cause(cause)
+            .state("nothing was started")
+            .next("check DIFFMIG_SOURCE_URL and DIFFMIG_TARGET_URL"),
+    )
 }
 
 async fn describe_queries(
@@ -232,7 +316,13 @@ async fn describe_queries(
     for entity in &mapping.entities {
         if let SourceRelation::Query { query, .. } = &entity.source {
             let statement = Statement::of_query(query);
-            let described = catalog::describe_query(connection, &entity.name, &statement).await?;
+            let described = catalog::describe_query(connection, &entity.name, &statement)
+                .await
+                .map_err(|error| match error.kind() {
+                    Kind::Drift => error
+                        .next("is it the right database? Else correct the query of this entity"),
+                    _ => error,
+                })?;
             columns.insert(entity.name.clone(), described);
         }
     }

@@ -1,15 +1,14 @@
 //! `diffmig control`.
 
 use super::args::Format;
-use super::failure::{Ended, Ending, Stop};
+use super::failure::{Ended, Ending};
 use super::front::Front;
 use super::help;
 use super::table::{Cell, Sheet, count, numbers, words};
 use crate::context::Server;
 use crate::domain::session::Signal;
-use crate::error::{Error, Kind};
 use crate::service::control::{SignalReport, clean_up, signal};
-use crate::service::status::{SessionStatus, list, status};
+use crate::service::status::{SessionStatus, list};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use uuid::Uuid;
@@ -57,7 +56,7 @@ enum Deed {
     /// Take a pause back that was not obeyed yet, or say how a paused session goes on
     #[command(after_help = help::of_command(RESUME_EXAMPLES, help::LOOKS))]
     Resume(Target),
-    /// Ask the running session to end at the next batch boundary; what is committed stays
+    /// End a session: the running one at its next batch boundary, a paused one at once; what is committed stays
     #[command(after_help = help::of_command(CANCEL_EXAMPLES, help::LOOKS))]
     Cancel(Target),
 }
@@ -115,7 +114,7 @@ pub async fn run(front: &Front, args: &ControlArgs) -> Ended {
         Deed::List(args) => show(front, &server, args).await,
         Deed::Pause(target) => send(front, &server, target.session_id, Signal::Pause).await,
         Deed::Cancel(target) => send(front, &server, target.session_id, Signal::Cancel).await,
-        Deed::Resume(target) => resume(front, &server, target.session_id).await,
+        Deed::Resume(target) => send(front, &server, target.session_id, Signal::Run).await,
     }
 }
 
@@ -173,17 +172,6 @@ fn sheet(sessions: &[SessionStatus]) -> Sheet {
 
 async fn send(front: &Front, server: &Server, session_id: Option<Uuid>, wanted: Signal) -> Ended {
     let report = signal(server, session_id, wanted).await?;
-    if !report.delivered {
-        let what = format!("no process works on session {}", report.session_id);
-        let error = Error::new(Kind::ControlState, what)
-            .cause(format!(
-                "the session is {}, but nobody holds its lease",
-                report.state
-            ))
-            .state("nothing was changed")
-            .next("diffmig control list --cleanup");
-        return Err(Stop::Failed(error));
-    }
     let output = &front.output;
     match output.format {
         Format::Json => {
@@ -202,32 +190,27 @@ async fn send(front: &Front, server: &Server, session_id: Option<Uuid>, wanted: 
             sheet.push([
                 Cell::text(wanted.word()),
                 Cell::text(report.session_id.to_string()),
-                Cell::text(&report.state),
+                Cell::text(&report.state_now),
             ]);
             output.sheet(&sheet)?;
         }
     }
-    output.remark(match wanted {
-        Signal::Pause => "it pauses at the next batch boundary; diffmig migrate --resume goes on",
-        Signal::Cancel => "it ends at the next batch boundary; what is committed stays",
-        Signal::Run => "it goes on",
-    });
+    output.remark(&outcome(&report, wanted));
     Ok(Ending::Done)
 }
 
-/// A paused session has no process that could obey: it goes on with `migrate --resume`.
-async fn resume(front: &Front, server: &Server, session_id: Option<Uuid>) -> Ended {
-    let session = status(server, session_id).await?;
-    if !session.is_over() {
-        return send(front, server, Some(session.session_id), Signal::Run).await;
+/// Says in words what became of a signal.
+fn outcome(report: &SignalReport, wanted: Signal) -> String {
+    if !report.delivered {
+        return match report.state == report.state_now {
+            true => format!("it is already {}", report.state_now.replace('_', " ")),
+            false => "it is cancelled; what is committed stays".to_owned(),
+        };
     }
-    let what = format!("session {} is {}", session.session_id, session.state);
-    let error = Error::new(Kind::ControlState, what).state("nothing was changed");
-    let error = match session.state.as_str() {
-        "paused" | "interrupted" | "failed" | "cancelled" => error
-            .cause("its process has ended; a new one goes on from the last committed batch")
-            .next("diffmig migrate --resume"),
-        _ => error.cause("it is complete").next("diffmig migrate"),
+    let words = match wanted {
+        Signal::Pause => "it pauses at the next batch boundary; diffmig migrate --resume goes on",
+        Signal::Cancel => "it ends at the next batch boundary; what is committed stays",
+        Signal::Run => "it goes on",
     };
-    Err(Stop::Failed(error))
+    words.to_owned()
 }

@@ -77,6 +77,10 @@ pub struct MigrateArgs {
     /// When another session works: fail (exit code 11) or skip (exit code 0)
     #[arg(long, value_name = "DEED", value_enum, default_value_t = IfLocked::Fail, hide_possible_values = true)]
     if_locked: IfLocked,
+
+    /// Pause at the first batch boundary after this time, like 30m or 2h (exit code 20)
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    max_duration: Option<Duration>,
 }
 
 impl MigrateArgs {
@@ -89,6 +93,7 @@ impl MigrateArgs {
             allow_deletes: self.allow_deletes.iter().cloned().collect(),
             wait_lock: self.wait_lock,
             max_quarantine: self.max_quarantine,
+            max_duration: self.max_duration,
         }
     }
 }

@@ -13,6 +13,10 @@ use tokio::task::JoinHandle;
 /// How often a line says how far it is where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// Warnings that are shown even when nobody asked for more: without them a wait or a change of course
+/// would look like a fault.
+const CHANGES_THE_COURSE: &[&str] = &["lease", "mapping", "reconnect"];
+
 /// The display of a running command.
 #[derive(Debug)]
 pub struct Progress {
@@ -133,7 +137,7 @@ impl Display {
                 ..
             } => {
                 let shown = match self.output.verbose {
-                    0 => false,
+                    0 => CHANGES_THE_COURSE.contains(&operation),
                     1 => level >= Level::Warn,
                     _ => true,
                 };

@@ -6,7 +6,9 @@ pub mod event;
 pub mod lease;
 pub mod quarantine;
 pub mod schema;
+pub mod sequence;
 pub mod session;
+pub mod state;
 
 use super::failure::explain;
 use crate::domain::connection::Side;

@@ -1,5 +1,7 @@
 //! Turns the driver's errors into ours: by SQLSTATE, without row values, without C source lines.
 
+mod tls;
+
 use crate::domain::connection::{ConnectionSpec, Side};
 use crate::domain::identifier::printable;
 use crate::error::{Error, Kind};
@@ -125,12 +127,49 @@ fn kind_of(sqlstate: &str) -> Kind {
     }
 }
 
+/// Tells whether a server had no connection left for us.
+pub fn is_full(error: &Error) -> bool {
+    error.kind() == Kind::Connect
+        && error
+            .cause_text()
+            .is_some_and(|cause| cause.ends_with("SQLSTATE 53300"))
+}
+
+/// Names what helps against a shortage that the code alone tells.
+fn remedy(side: Side, sqlstate: &str) -> Option<String> {
+    let side = side.word();
+    match sqlstate {
+        "53100" => Some(format!(
+            "free space on the disk of the {side}, then run the same command again"
+        )),
+        "53200" => Some(format!(
+            "raise max_locks_per_transaction or the memory of the {side}, or lower --max-concurrent"
+        )),
+        "53300" => Some(format!(
+            "lower --max-concurrent, or allow more connections to the {side}"
+        )),
+        _ => None,
+    }
+}
+
+/// Adds the remedy, if there is one.
+fn with_remedy(error: Error, side: Side, sqlstate: &str) -> Error {
+    match remedy(side, sqlstate) {
+        Some(remedy) => error.next(remedy),
+        None => error,
+    }
+}
+
 /// Says what a driver error means while `doing` something on one side.
 pub fn explain(side: Side, doing: &str, error: &sqlx::Error) -> Error {
     let what = format!("{}: {doing} failed", side.word());
     match error {
         sqlx::Error::Database(inner) => match inner.try_downcast_ref::<PgDatabaseError>() {
-            Some(error) => Error::new(kind_of(error.code()), what).cause(server_words(error)),
+            Some(error) => with_remedy(
+                Error::new(kind_of(error.code()), what).cause(server_words(error)),
+                side,
+                error.code(),
+            ),
             None => Error::new(Kind::Unexpected, what),
         },
         sqlx::Error::Io(error) => Error::new(Kind::Connect, what)
@@ -169,16 +208,16 @@ pub fn explain_connect(spec: &ConnectionSpec, error: &sqlx::Error) -> Error {
                     Kind::Unexpected => Kind::Connect,
                     kind => kind,
                 };
-                Error::new(kind, format!("{side}: the server refused {spec}"))
-                    .cause(server_words(error))
+                let refused = Error::new(kind, format!("{side}: the server refused {spec}"))
+                    .cause(server_words(error));
+                match error.code().starts_with("57P03") {
+                    true => refused.next("wait until it is up, then run the same command again"),
+                    false => with_remedy(refused, spec.side, error.code()),
+                }
             }
             None => Error::new(Kind::Connect, format!("{side}: cannot connect to {spec}")),
         },
-        sqlx::Error::Tls(tls) => {
-            Error::new(Kind::Permission, format!("{side}: TLS with {spec} failed"))
-                .cause(tls.to_string())
-                .next("give sslrootcert in the URL, or check the host name")
-        }
+        sqlx::Error::Tls(tls) => tls::explain(spec, &tls.to_string()),
         sqlx::Error::Io(io) => explain_io(spec, io),
         other => Error::new(Kind::Connect, format!("{side}: cannot connect to {spec}"))
             .cause(kind_name(other)),
@@ -189,11 +228,9 @@ pub fn explain_connect(spec: &ConnectionSpec, error: &sqlx::Error) -> Error {
 fn explain_io(spec: &ConnectionSpec, io: &std::io::Error) -> Error {
     let side = spec.side.word();
     let text = io.to_string();
-    // rustls reports certificate faults as I/O errors; trying again would never help.
-    if text.contains("certificate") || text.contains("UnknownIssuer") {
-        return Error::new(Kind::Permission, format!("{side}: TLS with {spec} failed"))
-            .cause(text)
-            .next("give sslrootcert in the URL, or check the host name");
+    // rustls reports its faults as I/O errors; trying again would never help.
+    if tls::is_fault(&text) {
+        return tls::explain(spec, &text);
     }
     let cause = match io.kind() {
         std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),

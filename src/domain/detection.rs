@@ -163,6 +163,8 @@ pub enum DeleteRefusal {
         /// Rows migrated so far.
         live_rows: u64,
     },
+    /// Another database is read than the one that was migrated before.
+    AnotherSource,
     /// More rows are gone than the limit allows.
     OverLimit {
         /// Rows that are gone.

@@ -1,13 +1,13 @@
 //! Holds the right to write while a session runs.
 
 use super::{host_name, process_id};
-use crate::db::control::lease;
+use crate::context::Interrupt;
+use crate::db::control::lease::{self, Holder};
 use crate::db::server::{Connection, Server};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
 use rustix::process::{Pid, test_kill_process};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -21,39 +21,59 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct HeldLease {
     /// The epoch that every batch proves.
     pub epoch: i64,
-    lost: Arc<AtomicBool>,
+    /// Who held the lease until it ran out; nothing when it was free.
+    pub taken_from: Option<Holder>,
+    /// The way to the target for everything that is done under this lease.
+    pub server: Server,
+    lost: Arc<OnceLock<Option<Holder>>>,
     beat: JoinHandle<()>,
-    server: Server,
 }
 
 impl HeldLease {
-    /// Takes the lease, waiting up to `patience` for another holder.
+    /// Takes the lease, waiting up to `patience` for another holder, or until a signal comes.
     ///
     /// # Errors
     /// Somebody else holds it (exit 11).
-    pub async fn take(server: &Server, session_id: Uuid, patience: Duration) -> Result<HeldLease> {
+    pub async fn take(
+        server: &Server,
+        patience: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<HeldLease> {
+        // Until the holder knows which session it works on, it needs a name of its own.
+        let session_id = Uuid::new_v4();
         let mut connection = server.open().await?;
         let deadline = Instant::now() + patience;
-        let epoch = loop {
+        let taken = loop {
             expire_dead(&mut connection).await?;
-            let taken =
+            let acquired =
                 lease::acquire(&mut connection, session_id, &host_name(), process_id()).await;
-            match taken {
-                Ok(epoch) => break epoch,
+            match acquired {
+                Ok(taken) => break taken,
                 Err(error) if error.kind() == Kind::LeaseHeld && Instant::now() < deadline => {
                     tokio::time::sleep(LOOK_AGAIN).await;
+                    if let Some(code) = interrupt.signal() {
+                        return Err(Error::new(
+                            Kind::Interrupted(code),
+                            "interrupted while waiting for another session",
+                        )
+                        .cause(error.what())
+                        .state("nothing was started"));
+                    }
                 }
                 Err(error) => return Err(error),
             }
         };
         pass!("lease.acquired");
-        let lost = Arc::new(AtomicBool::new(false));
+        let epoch = taken.epoch;
+        let server = server.of_epoch(epoch);
+        let lost = Arc::new(OnceLock::new());
         let beat = tokio::spawn(beat(server.clone(), epoch, Arc::clone(&lost)));
         Ok(HeldLease {
             epoch,
+            taken_from: taken.from,
+            server,
             lost,
             beat,
-            server: server.clone(),
         })
     }
 
@@ -62,15 +82,21 @@ impl HeldLease {
     /// # Errors
     /// The lease was taken (exit 16).
     pub fn check(&self) -> Result<()> {
-        if self.lost.load(Ordering::SeqCst) {
-            return Err(Error::new(
-                Kind::Fenced,
-                format!("lease epoch {} was taken by another process", self.epoch),
-            )
-            .state("nothing of the open batch was written; every earlier batch is committed")
-            .next("diffmig status shows who works now"));
+        match self.lost.get() {
+            Some(holder) => Err(lease::fenced(self.epoch, holder.clone())),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Asks the target whether the lease is still ours; needed where a connection was lost, since a
+    /// takeover ends the connections of the old holder.
+    ///
+    /// # Errors
+    /// The lease was taken (exit 16), or the target cannot be asked.
+    pub async fn prove(&self) -> Result<()> {
+        self.check()?;
+        let mut connection = self.server.open().await?;
+        lease::prove(&mut connection, self.epoch, &host_name(), process_id()).await
     }
 
     /// Stops the heartbeat and gives the lease back.
@@ -106,7 +132,7 @@ pub(crate) async fn expire_dead(connection: &mut Connection) -> Result<()> {
 }
 
 /// Renews on a connection of its own, so that a long batch never starves the heartbeat.
-async fn beat(server: Server, epoch: i64, lost: Arc<AtomicBool>) {
+async fn beat(server: Server, epoch: i64, lost: Arc<OnceLock<Option<Holder>>>) {
     let mut connection = None;
     loop {
         tokio::time::sleep(BEAT).await;
@@ -119,7 +145,7 @@ async fn beat(server: Server, epoch: i64, lost: Arc<AtomicBool>) {
         match tokio::time::timeout(BEAT, lease::renew(open, epoch)).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
-                lost.store(true, Ordering::SeqCst);
+                let _ = lost.set(lease::holder(open).await.ok().flatten());
                 return;
             }
             // The connection is of no use any more; the next beat opens another.

@@ -9,7 +9,9 @@ pub mod edits;
 pub mod ending;
 pub mod entity;
 pub mod hands;
+pub mod preflight;
 pub mod reader;
+mod sequences;
 pub mod session;
 
 pub use accounting::{EntityReport, MigrateReport};
@@ -42,6 +44,8 @@ pub struct MigrateRequest {
     pub wait_lock: Duration,
     /// How many rows may be quarantined, in this session and before; `None` for any number.
     pub max_quarantine: Option<RowLimit>,
+    /// After how long to pause at the next batch boundary, counted from the start.
+    pub max_duration: Option<Duration>,
 }
 
 impl Default for MigrateRequest {
@@ -54,6 +58,7 @@ impl Default for MigrateRequest {
             allow_deletes: BTreeMap::new(),
             wait_lock: Duration::ZERO,
             max_quarantine: None,
+            max_duration: None,
         }
     }
 }

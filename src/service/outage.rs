@@ -18,6 +18,9 @@ const OUTAGE_BUDGET: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Work that lasted so long before its connection was lost had recovered from the outage before. Waiting for
+/// locks lasts as well, so there only progress counts.
+const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 /// How long those who waited behind our locks are given before the locks are asked for again.
 const AFTER_YOU: Duration = Duration::from_secs(2);
 
@@ -45,14 +48,15 @@ impl Rider<'_> {
         let mut away_since: Option<Instant> = None;
         let mut pause = FIRST_PAUSE;
         loop {
-            let progress = self.patience.progress();
+            let (progress, began) = (self.patience.progress(), Instant::now());
             // A panic is a defect, but the session is still to be recorded as failed and the lease given back.
             let worked = AssertUnwindSafe(Box::pin(work())).catch_unwind().await;
             let error = match worked.unwrap_or_else(|_| Err(panicked())) {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            if self.patience.progress() > progress {
+            let worked = error.kind() == Kind::Connect && began.elapsed() > RECOVERED_AFTER;
+            if worked || self.patience.progress() > progress {
                 away_since = None;
                 pause = FIRST_PAUSE;
             }
@@ -65,7 +69,7 @@ impl Rider<'_> {
                     AFTER_YOU.as_secs()
                 ));
                 tokio::time::sleep(AFTER_YOU).await;
-                self.check_lease()?;
+                self.check_lease().await?;
                 continue;
             }
             if !matches!(error.kind(), Kind::Connect | Kind::Busy) {
@@ -85,13 +89,20 @@ impl Rider<'_> {
                 pause.as_secs_f32()
             ));
             tokio::time::sleep(pause).await;
-            self.check_lease()?;
+            self.check_lease().await?;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    fn check_lease(&self) -> Result<()> {
-        self.lease.map_or(Ok(()), HeldLease::check)
+    /// Only a lost lease is a reason to stop; a target that is still away is found out by the work itself.
+    async fn check_lease(&self) -> Result<()> {
+        let Some(lease) = self.lease else {
+            return Ok(());
+        };
+        match lease.prove().await {
+            Err(error) if error.kind() == Kind::Fenced => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn say(&self, message: String) {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use crate::support::command::{Said, run};
+use crate::support::command::Said;
 use crate::support::{Bench, expected, number};
 use serde_json::Value;
 
@@ -120,7 +120,10 @@ async fn an_operators_first_day() {
     let listed = json(&bench.say(&["control", "list", "--json"]).await, 0);
     assert_eq!(listed["sessions"][0]["sessionId"], report["sessionId"]);
     let late = bench.say(&["control", "pause"]).await;
-    assert_eq!(late.code, Some(17), "{late:?}");
+    assert_eq!(late.code, Some(0), "{late:?}");
+    assert!(late.stderr.contains("it is already completed"), "{late:?}");
+    let cancelled = bench.say(&["control", "cancel"]).await;
+    assert_eq!(cancelled.code, Some(17), "{cancelled:?}");
 
     check_logs(&bench).await;
 }
@@ -222,6 +225,7 @@ async fn a_pause_is_obeyed_within_a_batch_and_the_same_session_goes_on() {
     }
     let paused = json(&bench.say(&["control", "pause", "--json"]).await, 0);
     assert_eq!(paused["delivered"], true);
+    assert_eq!(paused["stateNow"], "pausing");
     let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code())
         .await
         .unwrap();
@@ -236,32 +240,6 @@ async fn a_pause_is_obeyed_within_a_batch_and_the_same_session_goes_on() {
     assert_eq!(
         resumed["sessionId"], status["sessionId"],
         "a new session was begun"
-    );
-    bench.compare_all("day1").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_ten_processes_started_at_once_one_runs() {
-    let bench = Bench::day1().await;
-    json(
-        &bench
-            .say(&["migrate", "--entities", "workshops", "--json", "-q"])
-            .await,
-        3,
-    );
-    let starts = (0..10).map(|_| run(bench.command(&["migrate", "-q"])));
-    let said = futures::future::join_all(starts).await;
-    let codes: Vec<i32> = said.iter().map(|it| it.code.unwrap()).collect();
-    let worked = codes.iter().filter(|code| **code == 3).count();
-    let held = codes.iter().filter(|code| **code == 11).count();
-    assert!(worked >= 1 && worked + held == 10, "{said:?}");
-    let overlap = "select count(*) from (select epoch, min(committed_at) as first, max(committed_at) as last \
-        from diffmig.batch group by 1) a join (select epoch, min(committed_at) as first, max(committed_at) as last \
-        from diffmig.batch group by 1) b on a.epoch < b.epoch and b.first < a.last";
-    assert_eq!(
-        number(&mut bench.target().await, overlap).await,
-        0,
-        "two epochs wrote at the same time"
     );
     bench.compare_all("day1").await;
 }

@@ -5,6 +5,8 @@ mod commands;
 mod conflicts;
 mod crash;
 mod deletes;
+mod faults;
+mod grants;
 mod help;
 mod quarantine;
 mod recovery;

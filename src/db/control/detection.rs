@@ -282,6 +282,48 @@ pub async fn counts(
     Ok(counts.collect())
 }
 
+/// Returns which source the latest session with a batch has read; nothing before the first one.
+///
+/// A session that was refused has no batch, so that trying again does not make the refusal go away.
+///
+/// # Errors
+/// The query fails.
+pub async fn source_of_last_batches(connection: &mut Connection) -> Result<Option<Value>> {
+    answered(
+        sqlx::query_scalar(
+            "select d.source_identity from diffmig.session s join diffmig.detection d using (detection_id) \
+             where exists (select from diffmig.batch b where b.session_id = s.session_id) \
+             order by s.number desc limit 1",
+        )
+        .fetch_optional(connection),
+    )
+    .await
+    .map_err(failed("reading the source's identity"))
+}
+
+/// Tells whether the stored changes are those that were counted when the detection was made.
+///
+/// # Errors
+/// The query fails.
+pub async fn is_whole(connection: &mut Connection, detection_id: Uuid) -> Result<bool> {
+    let (whole,): (bool,) = answered(
+        sqlx::query_as(
+            "with counted as (select entity, kind, sum(row_count) as row_count from diffmig.change \
+               where detection_id = $1 group by 1, 2), \
+             claimed as (select e.entity, k.kind, k.row_count from diffmig.detection_entity e \
+               cross join lateral (values ('new', e.new_rows), ('modified', e.modified), ('deleted', e.deleted)) \
+               as k (kind, row_count) where e.detection_id = $1 and k.row_count > 0) \
+             select not exists (select from counted c full join claimed d using (entity, kind) \
+               where c.row_count is distinct from d.row_count)",
+        )
+        .bind(detection_id)
+        .fetch_one(connection),
+    )
+    .await
+    .map_err(failed("reading the detection"))?;
+    Ok(whole)
+}
+
 /// Tells whether another session has written since a detection was made.
 ///
 /// # Errors

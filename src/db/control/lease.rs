@@ -32,8 +32,8 @@ pub struct Holder {
 /// The query fails.
 pub async fn holder(connection: &mut Connection) -> Result<Option<Holder>> {
     answered(sqlx::query_as(
-        "select l.session_id, l.host, l.process_id, extract(epoch from now() - b.renewed_at)::bigint as silent_secs, \
-         b.expires_at < now() as expired \
+        "select l.session_id, l.host, l.process_id, extract(epoch from clock_timestamp() - b.renewed_at)::bigint as silent_secs, \
+         b.expires_at < clock_timestamp() as expired \
          from diffmig.lease l join diffmig.lease_beat b using (name) \
          where l.name = 'target' and l.session_id is not null",
     )
@@ -42,9 +42,19 @@ pub async fn holder(connection: &mut Connection) -> Result<Option<Holder>> {
     .map_err(failed("reading the lease"))
 }
 
-/// Takes the lease when it is free or has run out; returns the new epoch.
+/// A lease that was just taken.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The new epoch.
+    pub epoch: i64,
+    /// Who held it until it ran out; nothing when it was free.
+    pub from: Option<Holder>,
+}
+
+/// Takes the lease when it is free or has run out.
 ///
 /// Taking over waits for batches of the old holder that are being committed; after it none can commit.
+/// So that a holder which stalled within a batch is not waited for, its connections are ended first.
 ///
 /// # Errors
 /// Somebody else holds it (exit 11), or the query fails.
@@ -53,13 +63,50 @@ pub async fn acquire(
     session_id: Uuid,
     host: &str,
     process_id: i32,
-) -> Result<i64> {
+) -> Result<Taken> {
+    let failed = failed("taking the lease");
+    make_rows(connection, host, process_id).await?;
+    let mut transaction = connection.begin().await.map_err(&failed)?;
+    // Of two processes that find the lease run out, the second waits here and then sees the first one's heartbeat.
+    answered(
+        sqlx::query("select 1 from diffmig.lease_beat where name = 'target' for update")
+            .execute(&mut *transaction),
+    )
+    .await
+    .map_err(&failed)?;
+    let from = holder(&mut transaction).await?;
+    if from.as_ref().is_some_and(|it| !it.expired) {
+        return Err(held(from));
+    }
+    if from.is_some() {
+        end_connections(&mut transaction).await?;
+    }
+    let (epoch,): (i64,) = answered(
+        sqlx::query_as(
+            "with beat as (update diffmig.lease_beat set renewed_at = clock_timestamp(), \
+           expires_at = clock_timestamp() + make_interval(secs => $4), desired_state = 'run' \
+           where name = 'target') \
+         update diffmig.lease set epoch = epoch + 1, session_id = $1, host = $2, \
+           process_id = $3, acquired_at = clock_timestamp() where name = 'target' returning epoch",
+        )
+        .bind(session_id)
+        .bind(host)
+        .bind(process_id)
+        .bind(f64::from(LEASE_SECS))
+        .fetch_one(&mut *transaction),
+    )
+    .await
+    .map_err(|error| still_in_the_way(failed(error), from.as_ref()))?;
+    transaction.commit().await.map_err(&failed)?;
+    Ok(Taken { epoch, from })
+}
+
+async fn make_rows(connection: &mut Connection, host: &str, process_id: i32) -> Result<()> {
     let failed = failed("taking the lease");
     answered(
         sqlx::query(
-            "with first as (insert into diffmig.lease (name, epoch, host, process_id) \
-         values ('target', 0, $1, $2) on conflict do nothing) \
-         select 1",
+            "insert into diffmig.lease (name, epoch, host, process_id) values ('target', 0, $1, $2) \
+             on conflict do nothing",
         )
         .bind(host)
         .bind(process_id)
@@ -70,38 +117,38 @@ pub async fn acquire(
     answered(sqlx::query(
         "insert into diffmig.lease_beat (name, expires_at) values ('target', '-infinity') on conflict do nothing",
     )
-    .execute(&mut *connection))
+    .execute(connection))
     .await
     .map_err(&failed)?;
-    let mut transaction = connection.begin().await.map_err(&failed)?;
-    // Of two processes that find the lease run out, the second waits here and then sees the first one's heartbeat.
+    Ok(())
+}
+
+/// Ends the connections of the holder whose lease has run out, as far as they are our own role's.
+///
+/// They are known by their name, which carries the epoch ([`crate::db::server::Server::of_epoch`]). A pooler
+/// may hide it; then the takeover waits for the batch, as long as a lock is waited for.
+async fn end_connections(connection: &mut Connection) -> Result<()> {
     answered(
-        sqlx::query("select 1 from diffmig.lease_beat where name = 'target' for update")
-            .execute(&mut *transaction),
+        sqlx::query(
+            "select pg_catalog.pg_terminate_backend(a.pid) from pg_catalog.pg_stat_activity a \
+             join diffmig.lease l on a.application_name = 'diffmig ' || l.epoch \
+             where l.name = 'target' and a.datname = pg_catalog.current_database() \
+             and a.usename = current_user and a.pid <> pg_catalog.pg_backend_pid()",
+        )
+        .execute(connection),
     )
     .await
-    .map_err(&failed)?;
-    let taken: Option<(i64,)> = answered(sqlx::query_as(
-        "with taken as (update diffmig.lease l set epoch = l.epoch + 1, session_id = $1, host = $2, \
-           process_id = $3, acquired_at = now() from diffmig.lease_beat b \
-           where l.name = 'target' and b.name = l.name and (l.session_id is null or b.expires_at < now()) \
-           returning l.epoch), \
-         beat as (update diffmig.lease_beat b set renewed_at = now(), \
-           expires_at = now() + make_interval(secs => $4), desired_state = 'run' \
-           from taken where b.name = 'target') \
-         select epoch from taken",
-    )
-    .bind(session_id)
-    .bind(host)
-    .bind(process_id)
-    .bind(f64::from(LEASE_SECS))
-    .fetch_optional(&mut *transaction))
-    .await
-    .map_err(&failed)?;
-    transaction.commit().await.map_err(&failed)?;
-    match taken {
-        Some((epoch,)) => Ok(epoch),
-        None => Err(held(holder(connection).await?)),
+    .map_err(failed("ending the connections of a process that is gone"))?;
+    Ok(())
+}
+
+fn still_in_the_way(error: Error, from: Option<&Holder>) -> Error {
+    match from {
+        Some(it) if error.kind() == Kind::Resources => error.state("nothing was started").next(format!(
+            "{} process {} is silent, but a batch of it is still open in the target: end it there, or wait",
+            it.host, it.process_id
+        )),
+        _ => error,
     }
 }
 
@@ -115,29 +162,55 @@ fn held(holder: Option<Holder>) -> Error {
             it.process_id,
             it.silent_secs
         ),
-        None => "another session took the lease at the same moment".to_owned(),
+        None => "another session holds the lease".to_owned(),
     };
     Error::new(Kind::LeaseHeld, what)
         .state("nothing was started")
         .next("wait for it (--wait-lock 10m), or look at it: diffmig status")
 }
 
-/// Records which session the holder works on.
+/// Says that the lease is ours no longer.
+pub(crate) fn fenced(epoch: i64, holder: Option<Holder>) -> Error {
+    let by = match holder {
+        Some(it) => format!("{} process {}", it.host, it.process_id),
+        None => "another process".to_owned(),
+    };
+    Error::new(
+        Kind::Fenced,
+        format!("lease epoch {epoch} was taken by {by}"),
+    )
+    .state("nothing of the open batch was written; every earlier batch is committed")
+    .next("diffmig status shows who works now")
+}
+
+/// Fails when the lease is ours no longer.
+///
+/// Asks for more than the epoch: a target that was put back to an earlier moment gives numbers out a second time.
 ///
 /// # Errors
-/// The query fails.
-pub async fn assign(connection: &mut Connection, epoch: i64, session_id: Uuid) -> Result<()> {
-    answered(
-        sqlx::query(
-            "update diffmig.lease set session_id = $2 where name = 'target' and epoch = $1",
+/// The lease was taken (exit 16), or the query fails.
+pub async fn prove(
+    connection: &mut Connection,
+    epoch: i64,
+    host: &str,
+    process_id: i32,
+) -> Result<()> {
+    let ours: bool = answered(
+        sqlx::query_scalar(
+            "select exists (select from diffmig.lease where name = 'target' and epoch = $1 \
+             and session_id is not null and host = $2 and process_id = $3)",
         )
         .bind(epoch)
-        .bind(session_id)
-        .execute(connection),
+        .bind(host)
+        .bind(process_id)
+        .fetch_one(&mut *connection),
     )
     .await
-    .map_err(failed("taking the lease"))?;
-    Ok(())
+    .map_err(failed("reading the lease"))?;
+    match ours {
+        true => Ok(()),
+        false => Err(fenced(epoch, holder(connection).await?)),
+    }
 }
 
 /// Renews the lease; `false` means that it is ours no longer.
@@ -219,32 +292,21 @@ pub async fn begin_fenced(connection: &mut Connection, epoch: i64) -> Result<Sig
     pass!("batch.after_fence");
     match row {
         Some((word,)) => Ok(Signal::from_word(&word).unwrap_or(Signal::Run)),
-        None => Err(Error::new(
-            Kind::Fenced,
-            format!("lease epoch {epoch} was taken by another process"),
-        )
-        .state("nothing of the open batch was written; every earlier batch is committed")
-        .next("diffmig status shows who works now")),
+        None => Err(fenced(epoch, holder(connection).await?)),
     }
 }
 
-/// Records what the operators want of the running process; `false` when nothing runs.
+/// Records what the operators want of the running process; the caller has made sure that there is one.
 ///
 /// # Errors
 /// The query fails.
-pub async fn set_signal(
-    connection: &mut Connection,
-    session_id: Uuid,
-    signal: Signal,
-) -> Result<bool> {
-    let done = answered(sqlx::query(
-        "update diffmig.lease_beat b set desired_state = $2 from diffmig.lease l \
-         where b.name = 'target' and l.name = b.name and l.session_id = $1 and b.expires_at >= now()",
+pub(crate) async fn set_signal(connection: &mut Connection, signal: Signal) -> Result<()> {
+    answered(
+        sqlx::query("update diffmig.lease_beat set desired_state = $1 where name = 'target'")
+            .bind(signal.word())
+            .execute(connection),
     )
-    .bind(session_id)
-    .bind(signal.word())
-    .execute(connection))
     .await
     .map_err(failed("sending a signal"))?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }

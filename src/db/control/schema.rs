@@ -14,6 +14,22 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (2, include_str!("../../../migrations/0002_kept_rows.sql")),
 ];
 
+/// The tables of that schema; the ledgers are made as they are needed.
+const TABLES: &[&str] = &[
+    "session",
+    "step",
+    "lease",
+    "lease_beat",
+    "detection",
+    "detection_entity",
+    "change",
+    "checkpoint",
+    "batch",
+    "quarantine",
+    "pending_reference",
+    "event",
+];
+
 /// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installed {
@@ -52,6 +68,7 @@ pub async fn look(connection: &mut Connection) -> Result<Installed> {
         .state("nothing was changed")
         .next("drop or rename the schema diffmig of the target if it is not needed"));
     }
+    refuse_unlogged(connection).await?;
     let row: Option<(Uuid, i32)> =
         sqlx::query_as("select installation_id, schema_version from diffmig.installation")
             .fetch_optional(&mut *connection)
@@ -65,16 +82,41 @@ pub async fn look(connection: &mut Connection) -> Result<Installed> {
                 .state("nothing was changed")
                 .next("use the newer diffmig"))
         }
-        Some((installation_id, version)) => Ok(Installed::Present {
-            installation_id,
-            version,
-        }),
+        Some((installation_id, version)) => {
+            refuse_missing_tables(connection).await?;
+            Ok(Installed::Present {
+                installation_id,
+                version,
+            })
+        }
         None => Err(
             Error::new(Kind::ControlState, "the control schema is damaged")
                 .cause("diffmig.installation is empty")
                 .next("restore the schema diffmig from a backup of the target"),
         ),
     }
+}
+
+/// What a missing table held is lost, and an empty one in its place would lie.
+async fn refuse_missing_tables(connection: &mut Connection) -> Result<()> {
+    let missing: Vec<(String,)> = sqlx::query_as(
+        "select name from pg_catalog.unnest($1::text[]) as name \
+         where pg_catalog.to_regclass('diffmig.' || name) is null",
+    )
+    .bind(TABLES)
+    .fetch_all(connection)
+    .await
+    .map_err(failed("looking for the control schema"))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|(name,)| name.as_str()).collect();
+    Err(
+        Error::new(Kind::ControlState, "the control schema is damaged")
+            .cause(format!("it has no {}", names.join(", ")))
+            .state("nothing was changed")
+            .next("restore the schema diffmig from a backup of the target"),
+    )
 }
 
 fn current(installed: Installed) -> Option<Uuid> {
@@ -85,6 +127,55 @@ fn current(installed: Installed) -> Option<Uuid> {
         } if version == SCHEMA_VERSION => Some(installation_id),
         _ => None,
     }
+}
+
+/// A crash of the server empties unlogged tables, and an empty ledger would say that nothing was migrated.
+async fn refuse_unlogged(connection: &mut Connection) -> Result<()> {
+    let unlogged: Vec<String> = sqlx::query_scalar(
+        "select c.relname::text from pg_catalog.pg_class c where c.relkind = 'r' and c.relpersistence = 'u' \
+         and c.relnamespace = pg_catalog.to_regnamespace('diffmig') order by 1",
+    )
+    .fetch_all(connection)
+    .await
+    .map_err(failed("reading the control schema"))?;
+    let Some(first) = unlogged.first() else {
+        return Ok(());
+    };
+    let what = format!(
+        "the control schema is damaged: {} is unlogged",
+        unlogged.join(", ")
+    );
+    Err(Error::new(Kind::ControlState, what)
+        .cause("an unlogged table is empty after a crash of the server")
+        .state("nothing was changed")
+        .next(format!(
+            "when it is complete: alter table diffmig.{first} set logged; else restore the schema diffmig from a backup"
+        )))
+}
+
+/// Fails when nothing can be written into the target.
+///
+/// # Errors
+/// It is a standby, or made read-only (exit 15).
+pub async fn refuse_read_only(connection: &mut Connection) -> Result<()> {
+    let (read_only, standby): (bool, bool) = sqlx::query_as(
+        "select pg_catalog.current_setting('transaction_read_only') = 'on', pg_catalog.pg_is_in_recovery()",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(failed("looking whether the target can be written"))?;
+    if !read_only && !standby {
+        return Ok(());
+    }
+    let error = Error::new(Kind::Resources, "target: it is read-only").state("nothing was started");
+    Err(match standby {
+        true => error
+            .cause("the server is a standby")
+            .next("give the URL of the primary"),
+        false => error
+            .cause("default_transaction_read_only is on; Supabase sets it when the disk is nearly full")
+            .next("make room in the target or take the setting back, then run the same command again"),
+    })
 }
 
 /// Creates the control schema when it is missing, or brings it up to date, in one transaction;

@@ -1,11 +1,22 @@
-//! Sessions and their steps.
+//! Sessions and their steps, as they are read; their states are written in `state.rs`.
 
 use super::failed;
+use super::lease::{fenced, holder};
 use crate::db::server::{Connection, answered};
-use crate::domain::session::SessionState;
 use crate::error::Result;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
+
+/// Proves the lease inside of a statement: a takeover waits for the row lock, and after it there is no row.
+macro_rules! fence {
+    ($epoch:literal) => {
+        concat!(
+            "select 1 from diffmig.lease where name = 'target' and epoch = ",
+            $epoch,
+            " and session_id is not null for share"
+        )
+    };
+}
 
 /// A session as stored.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -73,172 +84,97 @@ pub struct StepRow {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// Who starts a session.
-#[derive(Debug, Clone)]
-pub struct NewSession<'a> {
-    /// Its id.
-    pub session_id: Uuid,
-    /// The command.
-    pub command: &'a str,
-    /// The mapping.
-    pub mapping_digest: &'a str,
-    /// Host name.
-    pub host: &'a str,
-    /// Process id.
-    pub process_id: i32,
-}
-
-/// How a session began.
-#[derive(Debug, Clone, Copy, sqlx::FromRow)]
-pub struct Started {
-    /// Its short number.
-    pub number: i32,
-    /// Whether an earlier process had begun it.
-    pub resumed: bool,
-    /// Batches that were committed before.
-    pub batches: i64,
-    /// Rows in them.
-    pub rows: i64,
-}
-
-/// Finds the session that a paused or killed process left open.
+/// Remembers which detection is applied; a process that lost its lease writes nothing.
 ///
 /// # Errors
-/// The query fails.
-pub async fn unfinished(connection: &mut Connection) -> Result<Option<Uuid>> {
-    answered(
-        sqlx::query_scalar("select session_id from diffmig.session where finished_at is null")
-            .fetch_optional(connection),
-    )
-    .await
-    .map_err(failed("looking for an unfinished session"))
-}
-
-/// Starts a session, or takes an unfinished one up again. The caller holds the lease.
-///
-/// # Errors
-/// The query fails.
-pub async fn start(connection: &mut Connection, session: &NewSession<'_>) -> Result<Started> {
-    let failed = failed("starting the session");
-    // Whatever else is open belongs to a process that lost the lease between our two looks.
-    answered(
-        sqlx::query(
-            "update diffmig.session set state = 'failed', finished_at = now(), \
-         error = coalesce(error, 'interrupted: its process ended without a word') \
-         where finished_at is null and session_id <> $1",
-        )
-        .bind(session.session_id)
-        .execute(&mut *connection),
-    )
-    .await
-    .map_err(&failed)?;
-    answered(sqlx::query_as(
-        "with begun as (insert into diffmig.session as old \
-           (session_id, command, state, mapping_digest, host, process_id, version, started_at) \
-           values ($1, $2, 'running', $3, $4, $5, $6, now()) \
-           on conflict (session_id) do update set state = 'running', mapping_digest = excluded.mapping_digest, \
-           host = excluded.host, process_id = excluded.process_id, version = excluded.version, error = null, \
-           finished_at = null returning number, xmax <> 0 as resumed) \
-         select begun.number, begun.resumed, count(b.number) as batches, coalesce(sum(b.rows_in), 0)::bigint as rows \
-         from begun left join diffmig.batch b on b.session_id = $1 group by 1, 2",
-    )
-    .bind(session.session_id)
-    .bind(session.command)
-    .bind(session.mapping_digest)
-    .bind(session.host)
-    .bind(session.process_id)
-    .bind(env!("CARGO_PKG_VERSION"))
-    .fetch_one(connection))
-    .await
-    .map_err(failed)
-}
-
-/// Remembers which detection is applied.
-///
-/// # Errors
-/// The query fails.
+/// The lease was taken (exit 16), or the query fails.
 pub async fn set_detection(
     connection: &mut Connection,
     session_id: Uuid,
+    epoch: i64,
     detection_id: Uuid,
 ) -> Result<()> {
-    answered(
-        sqlx::query("update diffmig.session set detection_id = $2 where session_id = $1")
-            .bind(session_id)
-            .bind(detection_id)
-            .execute(connection),
+    let done = answered(
+        sqlx::query(concat!(
+            "with fence as (",
+            fence!("$3"),
+            ") update diffmig.session set detection_id = $2 where session_id = $1 and exists (select from fence)"
+        ))
+        .bind(session_id)
+        .bind(detection_id)
+        .bind(epoch)
+        .execute(&mut *connection),
     )
     .await
     .map_err(failed("recording the detection"))?;
-    Ok(())
+    fenced_unless(connection, epoch, done.rows_affected() == 1).await
 }
 
-/// Moves a session to another state, if its present state allows it and the lease is still ours;
-/// `false` when it does not or is not.
+async fn fenced_unless(connection: &mut Connection, epoch: i64, written: bool) -> Result<()> {
+    match written {
+        true => Ok(()),
+        false => Err(fenced(epoch, holder(connection).await?)),
+    }
+}
+
+/// Counts what a session has committed: batches, and the rows in them.
 ///
 /// # Errors
 /// The query fails.
-pub async fn advance(
-    connection: &mut Connection,
-    session_id: Uuid,
-    epoch: i64,
-    next: SessionState,
-    error: Option<&str>,
-) -> Result<bool> {
-    let from: Vec<String> = crate::domain::session::ALL_STATES
-        .iter()
-        .filter(|state| state.may_become(next))
-        .map(|state| state.word().to_owned())
-        .collect();
-    let done = answered(
-        sqlx::query(
-            "update diffmig.session set state = $2, error = $3, \
-         finished_at = case when $4 then now() end where session_id = $1 and state = any($5) \
-         and exists (select from diffmig.lease where name = 'target' and epoch = $6)",
+pub async fn committed(connection: &mut Connection, session_id: Uuid) -> Result<(i64, i64)> {
+    answered(
+        sqlx::query_as(
+            "select count(*), coalesce(sum(rows_in), 0)::bigint from diffmig.batch where session_id = $1",
         )
         .bind(session_id)
-        .bind(next.word())
-        .bind(error)
-        .bind(next.is_final())
-        .bind(from)
-        .bind(epoch)
-        .execute(connection),
+        .fetch_one(connection),
     )
     .await
-    .map_err(failed("recording the session's state"))?;
-    Ok(done.rows_affected() == 1)
+    .map_err(failed("counting batches"))
 }
 
-/// Records a step, or its next state.
+/// A step, as its entity's worker sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct StepNow<'a> {
+    /// The session.
+    pub session_id: Uuid,
+    /// The lease's epoch.
+    pub epoch: i64,
+    /// The entity.
+    pub entity: &'a str,
+    /// Its wave, from 1.
+    pub wave: i32,
+    /// `pending`, `running`, `completed` or `failed`.
+    pub state: &'a str,
+    /// Rows to do.
+    pub rows_total: i64,
+}
+
+/// Records a step, or its next state; a process that lost its lease writes nothing.
 ///
 /// # Errors
-/// The query fails.
-pub async fn save_step(
-    connection: &mut Connection,
-    session_id: Uuid,
-    entity: &str,
-    wave: i32,
-    state: &str,
-    rows_total: i64,
-) -> Result<()> {
-    answered(sqlx::query(
-        "insert into diffmig.step as old (session_id, entity, wave, state, rows_total, started_at, finished_at) \
-         values ($1, $2, $3, $4, $5 + (select coalesce(sum(rows_in), 0)::bigint from diffmig.batch \
+/// The lease was taken (exit 16), or the query fails.
+pub async fn save_step(connection: &mut Connection, step: &StepNow<'_>) -> Result<()> {
+    let done = answered(sqlx::query(concat!(
+        "with fence as (", fence!("$6"), ") \
+         insert into diffmig.step as old (session_id, entity, wave, state, rows_total, started_at, finished_at) \
+         select $1, $2, $3, $4, $5 + (select coalesce(sum(rows_in), 0)::bigint from diffmig.batch \
          where session_id = $1 and entity = $2 and $4 = 'pending'), case when $4 <> 'pending' then now() end, \
-         case when $4 in ('completed', 'failed') then now() end) \
+         case when $4 in ('completed', 'failed') then now() end from fence \
          on conflict (session_id, entity) do update set state = excluded.state, \
          rows_total = case when excluded.state = 'pending' then excluded.rows_total else old.rows_total end, \
-         started_at = coalesce(old.started_at, excluded.started_at), finished_at = excluded.finished_at",
-    )
-    .bind(session_id)
-    .bind(entity)
-    .bind(wave)
-    .bind(state)
-    .bind(rows_total)
-    .execute(connection))
+         started_at = coalesce(old.started_at, excluded.started_at), finished_at = excluded.finished_at"
+    ))
+    .bind(step.session_id)
+    .bind(step.entity)
+    .bind(step.wave)
+    .bind(step.state)
+    .bind(step.rows_total)
+    .bind(step.epoch)
+    .execute(&mut *connection))
     .await
     .map_err(failed("recording a step"))?;
-    Ok(())
+    fenced_unless(connection, step.epoch, done.rows_affected() == 1).await
 }
 
 macro_rules! select_sessions {
@@ -312,31 +248,4 @@ pub async fn steps(connection: &mut Connection, session_id: Uuid) -> Result<Vec<
     .fetch_all(connection))
     .await
     .map_err(failed("reading the steps"))
-}
-
-/// Closes sessions whose process is gone and deletes ended ones beyond the retention; returns both counts.
-///
-/// # Errors
-/// The query fails.
-pub async fn clean_up(connection: &mut Connection, keep_days: i32) -> Result<(u64, u64)> {
-    let failed = failed("cleaning up sessions");
-    let closed = answered(sqlx::query(
-        "update diffmig.session s set state = 'failed', finished_at = now(), \
-         error = coalesce(s.error, 'interrupted: its process ended without a word') \
-         where s.finished_at is null and s.state <> 'paused' and not exists (select from diffmig.lease l \
-         join diffmig.lease_beat b using (name) where l.session_id = s.session_id and b.expires_at >= now())",
-    )
-    .execute(&mut *connection))
-    .await
-    .map_err(&failed)?;
-    let purged = answered(
-        sqlx::query(
-            "delete from diffmig.session where finished_at < now() - make_interval(days => $1)",
-        )
-        .bind(keep_days)
-        .execute(connection),
-    )
-    .await
-    .map_err(&failed)?;
-    Ok((closed.rows_affected(), purged.rows_affected()))
 }

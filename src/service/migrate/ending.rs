@@ -1,22 +1,25 @@
 //! Records how a session ended, as long as it is still ours.
 
-use super::MigrateReport;
+use super::{MigrateReport, stopped};
 use crate::context::Context;
-use crate::db::control::session;
+use crate::db::control::{session, state};
 use crate::domain::event::{Event, Level};
-use crate::domain::session::SessionState;
+use crate::domain::session::{Action, SessionState, Signal};
 use crate::error::{Error, Kind, Result};
 use crate::service::lease::HeldLease;
 use serde_json::json;
 use uuid::Uuid;
 
-fn state_of(worked: &Result<MigrateReport>) -> SessionState {
+fn action_of(worked: &Result<MigrateReport>) -> Action {
     match worked {
-        Ok(report) => SessionState::from_word(&report.state).unwrap_or(SessionState::Completed),
+        Ok(report) => match SessionState::from_word(&report.state) {
+            Some(SessionState::CompletedWithRejects) => Action::CompleteWithRejects,
+            _ => Action::Complete,
+        },
         Err(error) => match error.kind() {
-            Kind::Paused => SessionState::Paused,
-            Kind::Cancelled => SessionState::Cancelled,
-            _ => SessionState::Failed,
+            Kind::Paused => Action::Pause,
+            Kind::Cancelled => Action::Cancel,
+            _ => Action::Fail,
         },
     }
 }
@@ -28,26 +31,81 @@ fn words(error: &Error) -> String {
     }
 }
 
-/// Writes the final state and a last event.
+/// Writes the final state and a last event; returns how the session ended, and whether that is recorded.
 ///
-/// A fenced process writes nothing: the session belongs to whoever took the lease.
-///
-/// # Errors
-/// The target cannot be reached; the session then counts as interrupted and can be taken up again.
+/// A fenced process writes nothing: the session belongs to whoever took the lease. A pause ends as a
+/// cancel when somebody asked for that meanwhile.
 pub(crate) async fn record(
     context: &Context,
     lease: &HeldLease,
     session_id: Uuid,
-    worked: &Result<MigrateReport>,
-) -> Result<()> {
-    let state = state_of(worked);
+    worked: Result<MigrateReport>,
+) -> (Result<MigrateReport>, Result<()>) {
+    let worked = worked.map_err(|error| explain_pause(context, error));
     let text = worked.as_ref().err().map(words);
-    let level = match state {
-        SessionState::Failed => Level::Error,
-        SessionState::Completed => Level::Info,
-        _ => Level::Warn,
+    if matches!(&worked, Err(error) if error.kind() == Kind::Fenced) {
+        say(context, Level::Error, "fenced", text);
+        return (worked, Ok(()));
+    }
+    let recorded = store(lease, session_id, action_of(&worked), text.as_deref()).await;
+    let worked = match worked {
+        Ok(report) => Ok(report),
+        Err(error) => Err(error.state(committed(lease, session_id).await)),
     };
-    let message = match &text {
+    let worked = match (&recorded, worked) {
+        (Ok(Some(SessionState::Cancelled)), Err(error)) if error.kind() == Kind::Paused => {
+            Err(stopped(Signal::Cancel))
+        }
+        (_, worked) => worked,
+    };
+    match recorded {
+        Ok(state) => {
+            let state = state.unwrap_or(SessionState::Failed);
+            let level = match state {
+                SessionState::Failed => Level::Error,
+                SessionState::Completed => Level::Info,
+                _ => Level::Warn,
+            };
+            say(context, level, state.word(), text);
+            (worked, Ok(()))
+        }
+        Err(error) => {
+            say(context, Level::Error, "not recorded", Some(words(&error)));
+            (worked, Err(error))
+        }
+    }
+}
+
+/// Fails when the target cannot be reached, the session then counts as interrupted and can be taken up
+/// again; or when the lease was taken in the last moment.
+async fn store(
+    lease: &HeldLease,
+    session_id: Uuid,
+    action: Action,
+    text: Option<&str>,
+) -> Result<Option<SessionState>> {
+    let mut connection = lease.server.open().await?;
+    state::act(&mut connection, session_id, lease.epoch, action, text).await
+}
+
+/// Says what is committed, as exactly as the target can still tell.
+async fn committed(lease: &HeldLease, session_id: Uuid) -> String {
+    let counted = async {
+        let mut connection = lease.server.open().await?;
+        session::committed(&mut connection, session_id).await
+    };
+    match counted.await {
+        Ok((batches, rows)) => {
+            format!(
+                "the open batch was rolled back; {rows} rows in {batches} batches of this session are committed"
+            )
+        }
+        Err(_) => "the open batch was rolled back; every earlier batch is committed".to_owned(),
+    }
+}
+
+fn say(context: &Context, level: Level, state: &str, text: Option<String>) {
+    let message = match text {
         Some(text) => format!("session {state}: {text}"),
         None => format!("session {state}"),
     };
@@ -56,23 +114,41 @@ pub(crate) async fn record(
         entity: None,
         operation: "session",
         message,
-        context: json!({ "state": state.word() }),
+        context: json!({ "state": state }),
     });
-    if matches!(worked, Err(error) if error.kind() == Kind::Fenced) {
-        return Ok(());
+}
+
+/// Says so when it was the clock that asked for the pause.
+fn explain_pause(context: &Context, error: Error) -> Error {
+    if error.kind() == Kind::Paused && context.interrupt.is_out_of_time() {
+        return error.cause("the time given by --max-duration is over");
     }
-    let mut connection = context.target.open().await?;
-    if state == SessionState::Cancelled {
-        let cancelling = SessionState::Cancelling;
-        session::advance(&mut connection, session_id, lease.epoch, cancelling, None).await?;
+    error
+}
+
+/// Says what this process took over from another: the lease, or a session that had another mapping.
+pub(crate) fn say_what_changed_hands(context: &Context, lease: &HeldLease, mapping_changed: bool) {
+    if let Some(from) = &lease.taken_from {
+        let message = format!(
+            "took over from {} process {} (silent {} s)",
+            from.host, from.process_id, from.silent_secs
+        );
+        warn(context, "lease", message);
     }
-    session::advance(
-        &mut connection,
-        session_id,
-        lease.epoch,
-        state,
-        text.as_deref(),
-    )
-    .await?;
-    Ok(())
+    if mapping_changed {
+        let message = "the mapping has changed since the session was begun: \
+            it is planned and detected anew, rows whose mapped content differs are applied again";
+        warn(context, "mapping", message.to_owned());
+    }
+}
+
+/// Says what the operator should know at once.
+pub(crate) fn warn(context: &Context, operation: &'static str, message: String) {
+    context.emit(Event::Logged {
+        level: Level::Warn,
+        entity: None,
+        operation,
+        message,
+        context: json!({}),
+    });
 }

@@ -10,7 +10,7 @@ use crate::db::catalog::unique_columns;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::detection::{self, StoredChange};
 use crate::db::control::quarantine::{refused_by_others, refusing_constraints};
-use crate::db::control::session::save_step;
+use crate::db::control::session::{StepNow, save_step};
 use crate::db::source::Snapshot;
 use crate::db::statement::Statement;
 use crate::db::statement::apply::{ApplyStatements, Writer};
@@ -122,22 +122,16 @@ impl<'a> EntityWork<'a> {
     }
 
     /// Records the state of the entity's step.
-    pub async fn save_step(
-        &mut self,
-        session_id: Uuid,
-        wave: i32,
-        state: &str,
-        rows_total: i64,
-    ) -> Result<()> {
-        save_step(
-            &mut self.hands.control,
-            session_id,
-            &self.entity.name,
+    pub async fn save_step(&mut self, wave: i32, state: &str, rows_total: i64) -> Result<()> {
+        let step = StepNow {
+            session_id: self.session.writer.session_id,
+            epoch: self.session.lease.epoch,
+            entity: &self.entity.name,
             wave,
             state,
             rows_total,
-        )
-        .await
+        };
+        save_step(&mut self.hands.control, &step).await
     }
 
     /// Applies every new and modified row of the detection.

@@ -2,15 +2,15 @@
 
 use super::accounting::{EntityReport, MigrateReport, check};
 use super::budget::QuarantineBudget;
-use super::ending;
 use super::entity::{EntityWork, Session, Tally};
 use super::hands::HandsPool;
 use super::{MigrateRequest, final_state, plan_of};
+use super::{ending, preflight, sequences};
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
-use crate::db::control::lease::assign;
 use crate::db::control::quarantine::entities_refused_by_others;
-use crate::db::control::{batch, detection, schema, session as sessions};
+use crate::db::control::{batch, detection, schema, session as sessions, state};
+use crate::db::failure::is_full;
 use crate::db::server::Connection;
 use crate::db::source::Snapshot;
 use crate::db::statement::apply::Writer;
@@ -19,6 +19,7 @@ use crate::domain::detection::{DeleteRefusal, DetectMode, DetectionCounts, check
 use crate::domain::event::Event;
 use crate::domain::plan::Plan;
 use crate::domain::resolve::ResolvedEntity;
+use crate::domain::session::Action;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
 use crate::service::detect::{DetectRequest, detect_in, watched};
@@ -30,36 +31,29 @@ use crate::service::{host_name, process_id};
 use futures::future::join_all;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use uuid::Uuid;
 
 /// Takes the lease, runs the session and records how it ended, whatever happens in between.
 pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<MigrateReport> {
     let began = Instant::now();
-    let mut control = context.target.open().await?;
-    let installation_id = schema::ensure(&mut control).await?;
-    if let Some(detection_id) = request.detection_id {
-        // A refusal that can be known beforehand leaves no failed session behind.
-        stored_detection(context, &mut control, detection_id).await?;
+    if let Some(limit) = request.max_duration {
+        context.interrupt.end_at(began + limit);
     }
-    let lease = HeldLease::take(&context.target, Uuid::new_v4(), request.wait_lock).await?;
-    // Only the holder can say which session is unfinished: while it waited, another one may have ended.
-    let unfinished = sessions::unfinished(&mut control).await?;
-    let session_id = unfinished.unwrap_or_else(Uuid::new_v4);
-    assign(&mut control, lease.epoch, session_id).await?;
-    let host = host_name();
-    let new = sessions::NewSession {
-        session_id,
-        command: "migrate",
-        mapping_digest: &context.mapping.digest,
-        host: &host,
-        process_id: process_id(),
+    let prepared = prepare(context, request).await;
+    let (installation_id, lease) = prepared.map_err(|error| error.state("nothing was started"))?;
+    let (started, journal) = match begin(context, &lease).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            // What could not begin must not keep others waiting.
+            let _ = lease.release().await;
+            return Err(error.state("nothing was started"));
+        }
     };
-    let started = sessions::start(&mut control, &new).await?;
-    let journal = Journal::start(&context.target, session_id, context.events.clone()).await?;
     let logging = Context {
         events: journal.events.clone(),
+        target: lease.server.clone(),
         ..context.clone()
     };
     let run = Run {
@@ -68,21 +62,22 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         lease: &lease,
         installation_id,
         writer: Writer {
-            session_id,
+            session_id: started.session_id,
             session_number: started.number,
         },
         started,
         begun: AtomicBool::new(false),
         patience: Patience::default(),
+        width: AtomicUsize::new(request.max_concurrent),
     };
     let rider = Rider {
         context: &logging,
         lease: Some(&lease),
         patience: &run.patience,
     };
-    let worked = rider.ride_out(|| run.work()).await;
+    let worked = rider.ride_out(|| run.attempt()).await;
     pass!("session.before_complete");
-    let ended = ending::record(&logging, &lease, session_id, &worked).await;
+    let (worked, ended) = ending::record(&logging, &lease, started.session_id, worked).await;
     let released = lease.release().await;
     let report = worked.map(|mut report| {
         report.elapsed_secs = began.elapsed().as_secs_f64();
@@ -97,22 +92,63 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
     Ok(report)
 }
 
+/// Makes sure that the target can be written, and takes the lease.
+async fn prepare(context: &Context, request: &MigrateRequest) -> Result<(Uuid, HeldLease)> {
+    let mut control = context.target.open().await?;
+    let entities = context.select(&request.selection)?;
+    preflight::check_target(context, &mut control, &entities).await?;
+    let installation_id = schema::ensure(&mut control).await?;
+    if let Some(detection_id) = request.detection_id {
+        // A refusal that can be known beforehand leaves no failed session behind.
+        stored_detection(context, &mut control, detection_id).await?;
+    }
+    let lease = HeldLease::take(&context.target, request.wait_lock, &context.interrupt).await?;
+    Ok((installation_id, lease))
+}
+
+/// Begins the session, or takes the unfinished one up, and its log; only the lease holder can say which.
+async fn begin(context: &Context, lease: &HeldLease) -> Result<(state::Started, Journal)> {
+    let control = &mut lease.server.open().await?;
+    let host = host_name();
+    let new = state::NewSession {
+        command: "migrate",
+        mapping_digest: &context.mapping.digest,
+        host: &host,
+        process_id: process_id(),
+    };
+    let started = state::begin(control, lease.epoch, &new).await?;
+    let id = started.session_id;
+    match Journal::start(&lease.server, id, context.events.clone()).await {
+        Ok(journal) => Ok((started, journal)),
+        Err(error) => {
+            let text = format!("the execution log cannot be written: {error}");
+            let _ = state::act(control, id, lease.epoch, Action::Fail, Some(&text)).await;
+            Err(error)
+        }
+    }
+}
+
 struct Run<'a> {
     context: &'a Context,
     request: &'a MigrateRequest,
     lease: &'a HeldLease,
     installation_id: Uuid,
     writer: Writer,
-    started: sessions::Started,
+    started: state::Started,
     /// Whether the work was begun before; after an outage a stored detection no longer says what is left.
     begun: AtomicBool,
     patience: Patience,
+    /// How many entities are worked on at the same time; less when the servers have no room for more.
+    width: AtomicUsize,
 }
 
 impl Run<'_> {
     /// Says how the session begins, and what an earlier process of it has committed.
     fn announce(&self, plan: &Plan, entity_count: usize) {
         let id = self.writer.session_id;
+        if !self.begun.load(Ordering::SeqCst) {
+            ending::say_what_changed_hands(self.context, self.lease, self.started.mapping_changed);
+        }
         let message = if self.started.resumed {
             let (batches, rows) = (self.started.batches, self.started.rows);
             format!("resuming session {id}: {batches} batches ({rows} rows) are committed")
@@ -124,6 +160,18 @@ impl Run<'_> {
         };
         self.context
             .emit(Event::info("session", message, json!(plan)));
+    }
+
+    /// Works once; when a server has no connection left, the next attempt makes do with fewer.
+    async fn attempt(&self) -> Result<MigrateReport> {
+        let worked = self.work().await;
+        let width = self.width.load(Ordering::SeqCst);
+        if width > 1 && worked.as_ref().is_err_and(is_full) {
+            self.width.store(1, Ordering::SeqCst);
+            let message = "the server has no connection left: going on with one entity at a time";
+            ending::warn(self.context, "reconnect", message.to_owned());
+        }
+        worked
     }
 
     /// Detects and applies once; after an outage it is simply done again, since the ledger says what is left.
@@ -140,8 +188,9 @@ impl Run<'_> {
         let snapshot = Snapshot::take(&self.context.source, &watched(&entities)).await?;
         let _watch = Watch::start(self.context, snapshot.holders(), &self.patience);
         let (detection_id, counts) = self.changes(control, &snapshot).await?;
-        sessions::set_detection(control, session_id, detection_id).await?;
+        // In this order: the detection of a session that is refused must not become the one that others are measured by.
         self.guard_deletes(control, &entities, &counts).await?;
+        sessions::set_detection(control, session_id, self.lease.epoch, detection_id).await?;
         let session = Session {
             context: self.context,
             snapshot: &snapshot,
@@ -156,6 +205,7 @@ impl Run<'_> {
         session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;
         let done = self.waves(control, &session, &plan, &counts).await?;
+        sequences::advance_all(self.context, control, self.lease.epoch, &entities).await?;
         let entities = self.report(control, counts, &done).await?;
         snapshot.release().await?;
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
@@ -183,7 +233,7 @@ impl Run<'_> {
         let request = DetectRequest {
             selection: self.request.selection.clone(),
             mode: DetectMode::Auto,
-            max_concurrent: self.request.max_concurrent,
+            max_concurrent: self.width.load(Ordering::SeqCst),
             store: true,
         };
         let detection = detect_in(self.context, &request, snapshot).await?;
@@ -196,6 +246,8 @@ impl Run<'_> {
         entities: &[&ResolvedEntity],
         counts: &[DetectionCounts],
     ) -> Result<()> {
+        let before = detection::source_of_last_batches(control).await?;
+        let replaced = before.is_some_and(|it| it != json!(self.context.catalogs.0.identity));
         for entity in entities {
             let Some(counts) = counts.iter().find(|it| it.entity == entity.name) else {
                 continue;
@@ -208,6 +260,10 @@ impl Run<'_> {
                 known.applied + known.quarantined + known.held + known.conflicted + known.kept;
             let live = u64::try_from(live).unwrap_or(0);
             let allowed = self.request.allow_deletes.get(&entity.name).copied();
+            if replaced && allowed.is_none() {
+                let refusal = DeleteRefusal::AnotherSource;
+                return Err(refuse_deletes(&entity.name, counts.deleted, live, &refusal));
+            }
             if let Some(refusal) = check_deletes(counts, live, allowed) {
                 return Err(refuse_deletes(&entity.name, counts.deleted, live, &refusal));
             }
@@ -238,15 +294,15 @@ impl Run<'_> {
             for it in planned {
                 let total = changes_of(counts, &it.entity);
                 let total = i64::try_from(total).unwrap_or(i64::MAX);
-                sessions::save_step(
-                    control,
-                    self.writer.session_id,
-                    &it.entity,
+                let step = sessions::StepNow {
+                    session_id: self.writer.session_id,
+                    epoch: self.lease.epoch,
+                    entity: &it.entity,
                     wave,
-                    "pending",
-                    total,
-                )
-                .await?;
+                    state: "pending",
+                    rows_total: total,
+                };
+                sessions::save_step(control, &step).await?;
             }
         }
         Ok(())
@@ -260,7 +316,7 @@ impl Run<'_> {
         plan: &Plan,
         counts: &[DetectionCounts],
     ) -> Result<Tallies> {
-        let pool = HandsPool::new(&self.context.target, self.request.max_concurrent);
+        let pool = HandsPool::new(&self.context.target, self.width.load(Ordering::SeqCst));
         let mut done = Tallies::new();
         for (wave, planned) in (1..).zip(&plan.waves) {
             let jobs = planned.iter().map(|it| {
@@ -346,8 +402,7 @@ impl Run<'_> {
 
     async fn changes_step(&self, work: &mut EntityWork<'_>, wave: i32, total: u64) -> Result<()> {
         let rows = i64::try_from(total).unwrap_or(i64::MAX);
-        let id = self.writer.session_id;
-        work.save_step(id, wave, "running", rows).await?;
+        work.save_step(wave, "running", rows).await?;
         let applied = async {
             work.apply_changes().await?;
             work.release().await
@@ -359,7 +414,7 @@ impl Run<'_> {
             Err(error) if matches!(error.kind(), Kind::Paused | Kind::Cancelled) => "running",
             Err(_) => "failed",
         };
-        let saved = work.save_step(id, wave, state, rows).await;
+        let saved = work.save_step(wave, state, rows).await;
         applied?;
         saved
     }
@@ -438,6 +493,9 @@ fn refuse_deletes(entity: &str, deleted: u64, live: u64, refusal: &DeleteRefusal
         DeleteRefusal::EmptySource { live_rows } => {
             format!("the source gave no row at all, but {live_rows} rows were migrated before")
         }
+        DeleteRefusal::AnotherSource => {
+            "the source is another database than the one that was migrated before".to_owned()
+        }
         DeleteRefusal::OverLimit { limit, .. } => {
             format!("{deleted} of {live} rows are gone from the source, the limit is {limit}")
         }
@@ -486,6 +544,9 @@ async fn stored_detection(
     }
     if detection::applied_since(control, stored.started_at).await? {
         return Err(stale("rows were applied since it was made"));
+    }
+    if !detection::is_whole(control, detection_id).await? {
+        return Err(stale("its changes are not those that were counted"));
     }
     detection::counts(control, detection_id).await
 }
