@@ -69,7 +69,7 @@ async fn a_source_transaction_that_commits_after_the_snapshot_is_found_by_the_ne
     let sql = "begin; insert into tag values ('late', 'commits late'); update team set name = 'Late' where id = 1";
     execute(&mut late, sql).await;
     let child = lane.spawn_armed("snapshot.exported=sleep:1500");
-    let exported = "select count(*) from pg_catalog.pg_stat_activity where application_name = 'diffmig' \
+    let exported = "select count(*) from pg_catalog.pg_stat_activity where application_name like 'diffmig%' \
         and datname = current_database() and state = 'idle in transaction' and query like '%pg_export_snapshot%'";
     let began = Instant::now();
     while number(&mut lane.source, exported).await == 0 {

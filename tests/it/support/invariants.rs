@@ -295,7 +295,7 @@ async fn references(finder: &mut Finder<'_>) {
 /// I11: no connection, no lock, no stage table, no lease.
 async fn left_behind(finder: &mut Finder<'_>) {
     let ours = "select count(*) from pg_catalog.pg_stat_activity \
-        where application_name = 'diffmig' and datname = current_database()";
+        where application_name like 'diffmig%' and datname = current_database()";
     for source in [true, false] {
         let began = Instant::now();
         loop {
@@ -332,7 +332,7 @@ async fn left_behind(finder: &mut Finder<'_>) {
             "locks of others on tables of this database",
             "select count(*) from pg_catalog.pg_locks where database = (select oid from pg_catalog.pg_database \
              where datname = current_database()) and pid <> pg_backend_pid() and locktype = 'relation' \
-             and pid in (select pid from pg_catalog.pg_stat_activity where application_name = 'diffmig')",
+             and pid in (select pid from pg_catalog.pg_stat_activity where application_name like 'diffmig%')",
         ),
     ];
     for (what, sql) in checks {
