@@ -28,6 +28,8 @@ pub enum Kind {
     Guard,
     /// Disk, connections, locks or timeouts.
     Resources,
+    /// A lock or a concurrent transaction stood in the way; trying again may help.
+    Busy,
     /// The lease was taken by somebody else while we worked.
     Fenced,
     /// The control schema is missing, damaged or newer than this binary.
@@ -53,7 +55,7 @@ impl Kind {
             Kind::Permission => 12,
             Kind::Drift => 13,
             Kind::Guard => 14,
-            Kind::Resources => 15,
+            Kind::Resources | Kind::Busy => 15,
             Kind::Fenced => 16,
             Kind::ControlState => 17,
             Kind::Paused => 20,

@@ -3,10 +3,12 @@
 pub mod analyze;
 pub mod control;
 pub mod detect;
+pub(crate) mod give_way;
 pub mod journal;
 pub mod lease;
 pub mod logs;
 pub mod migrate;
+pub(crate) mod outage;
 pub mod quarantine;
 pub mod rows;
 pub mod status;

@@ -1,6 +1,7 @@
 //! The flags that every command knows, and the small languages of their values.
 
 use crate::context::Selection;
+use crate::domain::detection::RowLimit;
 use clap::{ArgAction, Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -176,6 +177,18 @@ pub fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads a number of rows, or a share like `0.5%`.
+///
+/// # Errors
+/// What is expected instead.
+pub fn row_limit(text: &str) -> Result<RowLimit, String> {
+    if text.ends_with('%') {
+        return percent(text).map(RowLimit::Percent);
+    }
+    let rows = text.parse().map(RowLimit::Rows);
+    rows.map_err(|_| "write a number of rows, or a share like 0.5%".to_owned())
+}
+
 /// Reads `ENTITY=N`.
 ///
 /// # Errors
@@ -194,6 +207,15 @@ pub fn entity_limit(text: &str) -> Result<(String, u64), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_rows_or_shares() {
+        assert_eq!(row_limit("0"), Ok(RowLimit::Rows(0)));
+        assert_eq!(row_limit("0.5%"), Ok(RowLimit::Percent(0.5)));
+        for wrong in ["", "-1", "0.5", "101%", "%", "many"] {
+            assert!(row_limit(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
 
     #[test]
     fn durations_need_a_unit() {

@@ -4,12 +4,13 @@ mod report;
 
 pub use report::{accounting, sheet, summary};
 
-use super::args::{EntityArgs, Format, duration, entity_limit};
+use super::args::{EntityArgs, Format, duration, entity_limit, row_limit};
 use super::failure::{Ended, Ending, Stop};
 use super::front::Front;
 use super::help;
 use super::progress::Progress;
 use crate::context::{Context, Selection};
+use crate::domain::detection::RowLimit;
 use crate::error::{Error, Kind};
 use crate::service::migrate::{MigrateReport, MigrateRequest, dry_run, migrate};
 use clap::{Args, ValueEnum};
@@ -65,6 +66,10 @@ pub struct MigrateArgs {
     #[arg(long, value_name = "ENTITY=N", value_parser = entity_limit)]
     allow_deletes: Vec<(String, u64)>,
 
+    /// Stop when more rows than this are quarantined: a number, or a share of the source rows like 0.5%
+    #[arg(long, value_name = "N|PCT", value_parser = row_limit)]
+    max_quarantine: Option<RowLimit>,
+
     /// How long to wait for another session, like 30s or 10m
     #[arg(long, value_name = "DUR", default_value = "0s", value_parser = duration)]
     wait_lock: Duration,
@@ -88,6 +93,7 @@ impl MigrateArgs {
             allow_deletes: self.allow_deletes.iter().cloned().collect(),
             wait_lock: self.wait_lock,
             max_duration: self.max_duration,
+            max_quarantine: self.max_quarantine,
         }
     }
 }
@@ -125,7 +131,12 @@ pub async fn run(front: &Front, args: &MigrateArgs) -> Ended {
 fn advised(error: Error) -> Error {
     let resumable = matches!(
         error.kind(),
-        Kind::Connect | Kind::Resources | Kind::Unexpected | Kind::Paused | Kind::Cancelled
+        Kind::Connect
+            | Kind::Resources
+            | Kind::Busy
+            | Kind::Unexpected
+            | Kind::Paused
+            | Kind::Cancelled
     );
     if resumable {
         return error.next("diffmig migrate --resume");

@@ -4,7 +4,9 @@ use super::failure::explain;
 use super::grants::Need;
 use super::server::Connection;
 use super::statement::Statement;
-use crate::domain::catalog::{Catalog, Column, ColumnType, DatabaseIdentity, RelationKind, Table};
+use crate::domain::catalog::{
+    Catalog, Column, ColumnType, DatabaseIdentity, Referrer, RelationKind, Table, UniqueColumn,
+};
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
 use crate::error::{Error, Kind, Result};
@@ -13,6 +15,8 @@ use std::collections::BTreeMap;
 
 const TABLES: &str = include_str!("catalog/tables.sql");
 const COLUMNS: &str = include_str!("catalog/columns.sql");
+const UNIQUE_COLUMNS: &str = include_str!("catalog/unique_columns.sql");
+const REFERRERS: &str = include_str!("catalog/referrers.sql");
 const TYPES: &str = include_str!("catalog/types.sql");
 
 #[derive(FromRow)]
@@ -49,6 +53,27 @@ impl ColumnRow {
             identity_always: self.identity_always,
         }
     }
+}
+
+#[derive(FromRow)]
+struct ReferrerRow {
+    referenced_oid: i64,
+    name: String,
+    schema: String,
+    relation: String,
+    column_name: String,
+    referenced_column: String,
+}
+
+fn referrers_of(oid: i64, rows: &[ReferrerRow]) -> Vec<Referrer> {
+    let own = rows.iter().filter(|row| row.referenced_oid == oid);
+    own.map(|row| Referrer {
+        name: row.name.clone(),
+        table: QualifiedName::new(row.schema.clone(), row.relation.clone()),
+        column: row.column_name.clone(),
+        referenced: row.referenced_column.clone(),
+    })
+    .collect()
 }
 
 #[derive(FromRow)]
@@ -123,6 +148,11 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
             .or_default()
             .push(row.into_column());
     }
+    let referrers: Vec<ReferrerRow> = sqlx::query_as(REFERRERS)
+        .bind(schemas)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed)?;
     let identity = identity(side, connection).await?;
     let tables = tables.into_iter().map(|row| {
         let name = QualifiedName::new(row.schema, row.name);
@@ -137,6 +167,7 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
             },
             columns: by_relation.remove(&row.oid).unwrap_or_default(),
             primary_key: row.primary_key,
+            referrers: referrers_of(row.oid, &referrers),
             estimated_rows: row.estimated_rows,
         };
         (name, table)
@@ -167,6 +198,34 @@ pub async fn unlogged(connection: &mut Connection, needs: &[Need]) -> Result<Vec
     .fetch_all(connection)
     .await
     .map_err(|error| explain(Side::Target, "reading the catalog", &error))
+}
+
+/// Reads the columns of named constraints and unique indexes of a target table.
+///
+/// # Errors
+/// The query fails.
+pub async fn unique_columns(
+    connection: &mut Connection,
+    table: &QualifiedName,
+    constraints: &[String],
+) -> Result<Vec<UniqueColumn>> {
+    let rows: Vec<(String, String, bool, bool, String)> = sqlx::query_as(UNIQUE_COLUMNS)
+        .bind(table.sql())
+        .bind(constraints)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| explain(Side::Target, "reading the catalog", &error))?;
+    let columns = rows.into_iter();
+    let columns = columns.map(
+        |(constraint, name, not_null, nulls_collide, base)| UniqueColumn {
+            constraint,
+            name,
+            not_null,
+            nulls_collide,
+            base,
+        },
+    );
+    Ok(columns.collect())
 }
 
 /// Asks the source what a query returns, without running it.

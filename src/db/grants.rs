@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 pub struct Need {
     /// The table.
     pub table: QualifiedName,
-    /// `select`, `insert` or `update`.
+    /// `select`, `insert`, `update` or `delete`.
     pub right: &'static str,
 }
 
@@ -35,7 +35,7 @@ async fn missing(side: Side, connection: &mut Connection, needs: &[Need]) -> Res
          from need join pg_catalog.pg_namespace n on n.nspname = schema \
          join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = relation \
          where not (pg_catalog.has_table_privilege(c.oid, right_word) \
-           or right_word <> 'select' and pg_catalog.has_any_column_privilege(c.oid, right_word)) \
+           or right_word in ('insert', 'update') and pg_catalog.has_any_column_privilege(c.oid, right_word)) \
          group by schema, relation",
     )
     .bind(column(|it| &it.table.schema))

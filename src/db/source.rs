@@ -2,15 +2,98 @@
 
 use super::copy::TupleStream;
 use super::failure::explain;
-use super::server::{Connection, Server};
+use super::server::{Connection, Server, answered};
 use super::statement::Statement;
 use super::statement::source::{begin_snapshot, lock_tables};
 use crate::domain::connection::Side;
-use crate::domain::identifier::QualifiedName;
+use crate::domain::identifier::{QualifiedName, printable};
 use crate::error::{Error, Kind, Result};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> Error {
     move |error| explain(Side::Source, doing, &error)
+}
+
+/// The server processes that hold a snapshot and its locks.
+#[derive(Debug, Clone, Default)]
+pub struct Holders(Arc<Mutex<Vec<i32>>>);
+
+impl Holders {
+    async fn add(&self, connection: &mut Connection) -> Result<()> {
+        let (pid,): (i32,) = sqlx::query_as("select pg_catalog.pg_backend_pid()")
+            .fetch_one(connection)
+            .await
+            .map_err(failed("joining the snapshot"))?;
+        self.lock().push(pid);
+        Ok(())
+    }
+
+    fn pids(&self) -> Vec<i32> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session of the source that waits for a lock of ours.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Waiter {
+    process_id: i32,
+    mode: String,
+    relation: Option<String>,
+}
+
+impl fmt::Display for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ({}", self.process_id, self.mode)?;
+        if let Some(relation) = &self.relation {
+            write!(f, " on {}", printable(relation))?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Looks for a session that waits behind the holders of a snapshot.
+///
+/// # Errors
+/// The query fails or is not answered in time.
+pub async fn waiting_behind(
+    connection: &mut Connection,
+    holders: &Holders,
+) -> Result<Option<Waiter>> {
+    answered(
+        sqlx::query_as(
+            "select w.pid as process_id, w.mode, w.relation::regclass::text as relation \
+             from pg_catalog.pg_locks w where not w.granted and w.locktype = 'relation' \
+             and pg_catalog.pg_blocking_pids(w.pid) && $1 order by w.pid limit 1",
+        )
+        .bind(holders.pids())
+        .fetch_optional(connection),
+    )
+    .await
+    .map_err(failed("looking for those who wait"))
+}
+
+/// Ends the holders of a snapshot on the server, so that their locks are free at once.
+///
+/// # Errors
+/// The query fails or is not answered in time.
+pub async fn end_backends(connection: &mut Connection, holders: &Holders) -> Result<()> {
+    // The name guards against a process id that was given to somebody else meanwhile.
+    answered(
+        sqlx::query(
+            "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity \
+             where pid = any($1) and application_name like 'diffmig%'",
+        )
+        .bind(holders.pids())
+        .execute(connection),
+    )
+    .await
+    .map_err(failed("releasing the snapshot"))?;
+    Ok(())
 }
 
 /// A transaction that keeps a snapshot and its table locks alive.
@@ -18,6 +101,7 @@ pub struct Snapshot {
     server: Server,
     keeper: Connection,
     id: String,
+    holders: Holders,
 }
 
 impl Snapshot {
@@ -43,10 +127,13 @@ impl Snapshot {
             .fetch_one(&mut keeper)
             .await
             .map_err(failed("exporting the snapshot"))?;
+        let holders = Holders::default();
+        holders.add(&mut keeper).await?;
         Ok(Snapshot {
             server: server.clone(),
             keeper,
             id,
+            holders,
         })
     }
 
@@ -60,7 +147,13 @@ impl Snapshot {
             .execute(&mut connection)
             .await
             .map_err(failed("joining the snapshot"))?;
+        self.holders.add(&mut connection).await?;
         Ok(connection)
+    }
+
+    /// Returns the server processes that hold it, also those that join later.
+    pub fn holders(&self) -> Holders {
+        self.holders.clone()
     }
 
     /// Ends the snapshot and gives the locks back.

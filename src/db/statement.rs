@@ -1,8 +1,11 @@
 //! All dynamic SQL: made from resolved entities only, every identifier quoted in one place.
 
 pub mod apply;
+pub mod content;
 pub mod ledger;
+pub mod park;
 pub mod projection;
+pub mod retire;
 pub mod source;
 pub mod target_row;
 

@@ -96,6 +96,11 @@ impl RowShape {
         &self.key_types
     }
 
+    /// Returns how many fields a tuple has.
+    pub fn total_fields(&self) -> usize {
+        self.total_fields
+    }
+
     /// Returns how many fields are staged: all but the time.
     pub fn staged_fields(&self) -> usize {
         self.total_fields - usize::from(self.has_time)

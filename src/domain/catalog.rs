@@ -62,6 +62,35 @@ pub struct Column {
     pub identity_always: bool,
 }
 
+/// A column of a unique or exclusion constraint, or of a unique index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueColumn {
+    /// The name of the constraint or index.
+    pub constraint: String,
+    /// The column.
+    pub name: String,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// Whether two NULLs count as equal (`nulls not distinct`).
+    pub nulls_collide: bool,
+    /// The base type.
+    pub base: String,
+}
+
+/// A foreign key that changes referring rows when the row it refers to is deleted
+/// (`on delete cascade`, `set null` or `set default`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Referrer {
+    /// The name of the constraint.
+    pub name: String,
+    /// The referring table.
+    pub table: QualifiedName,
+    /// The referring column.
+    pub column: String,
+    /// The column it refers to.
+    pub referenced: String,
+}
+
 /// A table, view or foreign table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
@@ -75,6 +104,8 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The columns of the primary key, in key order.
     pub primary_key: Vec<String>,
+    /// Foreign keys of other tables (or its own) that act when a row is deleted here.
+    pub referrers: Vec<Referrer>,
     /// The planner's estimate; -1 when it was never analysed.
     pub estimated_rows: i64,
 }

@@ -123,6 +123,31 @@ pub struct Detection {
     pub entities: Vec<DetectionCounts>,
 }
 
+/// A limit in rows, or as a share of all rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RowLimit {
+    /// So many rows.
+    Rows(u64),
+    /// So many of a hundred source rows.
+    Percent(f64),
+}
+
+impl RowLimit {
+    /// Returns the limit in rows of a source of that size; fractions of a row are cut off.
+    pub fn of(self, source_rows: u64) -> u64 {
+        match self {
+            RowLimit::Rows(rows) => rows,
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a share of at most the source's rows"
+            )]
+            RowLimit::Percent(percent) => (source_rows as f64 * percent / 100.0) as u64,
+        }
+    }
+}
+
 /// The most rows one run may delete without being told so.
 ///
 /// `max(100, 1 %)` of the live ledger rows.
@@ -189,6 +214,14 @@ mod tests {
             deleted,
             ..DetectionCounts::default()
         }
+    }
+
+    #[test]
+    fn a_limit_is_a_number_or_a_share() {
+        assert_eq!(RowLimit::Rows(7).of(3), 7);
+        assert_eq!(RowLimit::Percent(0.5).of(1_000), 5);
+        assert_eq!(RowLimit::Percent(0.5).of(199), 0);
+        assert_eq!(RowLimit::Percent(100.0).of(12), 12);
     }
 
     #[test]

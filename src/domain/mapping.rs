@@ -26,6 +26,8 @@ pub enum ConflictPolicy {
     KeepTarget,
     /// The source overwrites the edit.
     SourceWins,
+    /// The edit in the target stays; the row is quarantined.
+    Quarantine,
 }
 
 /// A whole mapping file.

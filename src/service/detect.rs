@@ -11,6 +11,8 @@ use crate::domain::event::{Event, Level};
 use crate::domain::identifier::QualifiedName;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::Result;
+use crate::service::give_way::{Patience, Watch};
+use crate::service::outage::Rider;
 use chrono::Utc;
 use serde_json::json;
 use std::collections::VecDeque;
@@ -35,8 +37,25 @@ pub struct DetectRequest {
 /// # Errors
 /// A side cannot be read whole: then nothing is said about any entity.
 pub async fn detect(context: &Context, request: &DetectRequest) -> Result<Detection> {
+    let patience = Patience::default();
+    let rider = Rider {
+        context,
+        lease: None,
+        patience: &patience,
+    };
+    rider
+        .ride_out(|| detect_once(context, request, &patience))
+        .await
+}
+
+async fn detect_once(
+    context: &Context,
+    request: &DetectRequest,
+    patience: &Patience,
+) -> Result<Detection> {
     let entities = context.select(&request.selection)?;
     let snapshot = Snapshot::take(&context.source, &watched(&entities)).await?;
+    let _watch = Watch::start(context, snapshot.holders(), patience);
     let detection = detect_in(context, request, &snapshot).await?;
     snapshot.release().await?;
     Ok(detection)

@@ -3,10 +3,12 @@
 pub mod accounting;
 pub mod batch;
 pub mod bisect;
+pub mod budget;
+pub mod deletions;
+pub mod edits;
 pub mod ending;
 pub mod entity;
 pub mod hands;
-pub mod outage;
 pub mod preflight;
 pub mod reader;
 pub mod session;
@@ -15,7 +17,7 @@ pub use accounting::{EntityReport, MigrateReport};
 
 use crate::context::{Context, Selection};
 use crate::db::control::detection::LedgerCounts;
-use crate::domain::detection::DetectMode;
+use crate::domain::detection::{DetectMode, RowLimit};
 use crate::domain::plan::Plan;
 use crate::domain::session::SessionState;
 use crate::error::{Error, Kind, Result};
@@ -41,6 +43,8 @@ pub struct MigrateRequest {
     pub wait_lock: Duration,
     /// After how long to pause at the next batch boundary, counted from the start.
     pub max_duration: Option<Duration>,
+    /// How many rows may be quarantined, in this session and before; `None` for any number.
+    pub max_quarantine: Option<RowLimit>,
 }
 
 impl Default for MigrateRequest {
@@ -53,6 +57,7 @@ impl Default for MigrateRequest {
             allow_deletes: BTreeMap::new(),
             wait_lock: Duration::ZERO,
             max_duration: None,
+            max_quarantine: None,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod architecture;
 mod commands;
+mod conflicts;
+mod deletes;
 mod faults;
 mod help;
 mod quarantine;
@@ -12,3 +14,4 @@ mod secrets;
 mod statements;
 mod story;
 mod support;
+mod swaps;

@@ -147,3 +147,92 @@ async fn a_stalled_process_is_fenced_before_another_begins() {
     );
     bench.compare_all("day1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_who_waits_behind_our_lock_on_the_source_gets_it_within_seconds() {
+    let bench = Bench::day1().await;
+    let mut child = bench.spawn(&["migrate", "--batch-size", "20", "-q"]);
+    until(&bench, COMMITTED, 5).await;
+    let mut source = bench.source().await;
+    let began = std::time::Instant::now();
+    sqlx::raw_sql(
+        "set lock_timeout = '20s'; alter table public.auth_user add column added_meanwhile integer",
+    )
+    .execute(&mut source)
+    .await
+    .unwrap();
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "the session was over before anybody had to wait"
+    );
+    assert!(began.elapsed() < Duration::from_secs(15), "{began:?}");
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code());
+    assert_eq!(code.await.unwrap(), Some(3));
+    bench.compare_all("day1").await;
+    let mut target = bench.target().await;
+    let said = "select count(*) from diffmig.event where message like 'released the source snapshot because process%'";
+    assert_eq!(number(&mut target, said).await, 1);
+}
+
+/// The scenario of the runbook: a migration dies in the night; somebody finds it, resumes it, watches and checks.
+#[tokio::test(flavor = "multi_thread")]
+async fn recovery_from_a_failed_migration() {
+    let bench = Bench::day1().await;
+    kill_after(&bench, 20).await;
+    let mut target = bench.target().await;
+    let committed = number(&mut target, COMMITTED).await;
+
+    let listed = bench.say(&["control", "list", "--json", "-q"]).await;
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    let listed: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
+    let dead = &listed["sessions"][0];
+    assert_eq!(dead["state"], "interrupted", "{listed}");
+
+    let mut resumed = bench
+        .command(&["migrate", "--resume", "--batch-size", "500"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    until(&bench, COMMITTED, committed + 1).await;
+    let watched = bench
+        .say(&["status", "--watch", "--interval", "200ms", "--json", "-q"])
+        .await;
+    assert_eq!(watched.code, Some(0), "{watched:?}");
+    let end = tokio::task::spawn_blocking(move || {
+        let status = resumed.wait().unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut resumed.stderr.take().unwrap(), &mut said).unwrap();
+        (status.code(), said)
+    });
+    let (code, said) = end.await.unwrap();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(
+        watched.stdout.contains("completed_with_rejects"),
+        "the watcher did not see the end: {watched:?}"
+    );
+    let goes_on = format!("resuming session {}: ", dead["sessionId"].as_str().unwrap());
+    let said = "select message from diffmig.event where message like 'resuming session %' order by event_id";
+    let said = bench.target_lines(said).await;
+    assert!(said[0].starts_with(&goes_on), "{said:?}");
+    assert!(
+        said[0].contains(&format!("{committed} batches")),
+        "{said:?}"
+    );
+
+    let totals = &expected("day1")["total"];
+    let compared = bench.compare_all("day1").await;
+    assert_eq!(compared, usize::try_from(totals["compared"]).unwrap());
+    let inserted = "select sum(inserted)::bigint from diffmig.batch";
+    assert_eq!(
+        number(&mut target, inserted).await,
+        totals["applied"],
+        "a row was inserted twice"
+    );
+    let sessions = "select count(*) from diffmig.session";
+    assert_eq!(
+        number(&mut target, sessions).await,
+        1,
+        "the same session went on"
+    );
+}

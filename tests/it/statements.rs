@@ -6,7 +6,9 @@
 
 use crate::support::Bench;
 use diffmig::db::statement::apply::{ApplyStatements, Writer};
+use diffmig::db::statement::content::ContentStatements;
 use diffmig::db::statement::ledger;
+use diffmig::db::statement::retire::Doomed;
 use diffmig::db::statement::source::SourceStatements;
 use diffmig::domain::key::{Key, KeyType, encode_field};
 use diffmig::domain::resolve::ResolvedEntity;
@@ -69,8 +71,16 @@ fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
         ("stage: forget earlier findings", text(apply.forget())),
         ("apply", text(apply.apply(writer, 0, 4999))),
         (
+            "content: staged rows that seem edited",
+            text(ContentStatements::new(entity).staged()),
+        ),
+        (
             "retire",
-            text(apply.retire(writer, &[key(3), key(-4)]).unwrap()),
+            text(
+                apply
+                    .retire(writer, &[Doomed::new(key(3)), Doomed::new(key(-4))])
+                    .unwrap(),
+            ),
         ),
     ]
 }

@@ -47,7 +47,7 @@ impl BatchCounts {
 
     /// Returns how many rows are in the target now as the source has them.
     pub fn let_in(&self) -> i64 {
-        self.inserted + self.updated + self.identical
+        self.inserted + self.updated + self.identical + self.retired
     }
 
     /// Tells whether every row is accounted for.
@@ -67,7 +67,12 @@ impl BatchCounts {
 #[derive(Debug)]
 pub enum Attempt {
     /// Applied, not yet committed.
-    Applied(BatchCounts),
+    Applied {
+        /// What became of the rows.
+        counts: BatchCounts,
+        /// Rows that were left alone because the `xmin` of their target row is not the one that was written.
+        edited: i64,
+    },
     /// Some row was refused, or did not arrive where it was sent.
     Refused(Refusal),
     /// Worth another try.
@@ -96,7 +101,7 @@ fn swallowed() -> Attempt {
 /// # Errors
 /// The server refuses for a reason that no single row explains.
 pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
-    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
+    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
     let row: Row = match answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
@@ -117,18 +122,44 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
         held: row.5,
         quarantined: row.6,
     };
-    // A deferred constraint must speak now, while the row that breaks it can still be found.
-    let checked =
-        answered(sqlx::raw_sql("set constraints all immediate").execute(&mut *connection)).await;
-    if let Err(error) = checked {
-        return verdict("checking deferred constraints", &error);
+    if let Some(refused) = check_deferred(connection).await? {
+        return Ok(refused);
     }
     let arrived = row.7 == counts.inserted && row.8 == counts.updated;
     Ok(if arrived && counts.adds_up() {
-        Attempt::Applied(counts)
+        Attempt::Applied {
+            counts,
+            edited: row.9,
+        }
     } else {
         swallowed()
     })
+}
+
+/// Makes deferred constraints speak now, while the row that breaks one can still be found.
+async fn check_deferred(connection: &mut Connection) -> Result<Option<Attempt>> {
+    let checked =
+        answered(sqlx::raw_sql("set constraints all immediate").execute(&mut *connection)).await;
+    match checked {
+        Ok(_) => Ok(None),
+        Err(error) => verdict("checking deferred constraints", &error).map(Some),
+    }
+}
+
+/// Moves unique values out of the way; a value that cannot be moved is a refusal.
+///
+/// # Errors
+/// The server refuses for a reason that no single row explains.
+pub async fn park(connection: &mut Connection, statement: &Statement) -> Result<Option<Attempt>> {
+    let parked = answered(
+        sqlx::query(statement.safe())
+            .persistent(false)
+            .execute(connection),
+    );
+    match parked.await {
+        Ok(_) => Ok(None),
+        Err(error) => verdict("making room for moved values", &error).map(Some),
+    }
 }
 
 /// Runs a retire statement and checks it.
@@ -136,25 +167,32 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
 /// # Errors
 /// The server refuses for a reason that no single row explains.
 pub async fn retire(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
-    type Row = (i64, i64, i64, i64, i64);
+    type Row = (i64, i64, i64, i64, i64, i64, i64);
     let row: Row = match answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
-            .fetch_one(connection),
+            .fetch_one(&mut *connection),
     )
     .await
     {
         Ok(row) => row,
         Err(error) => return verdict("retiring rows", &error),
     };
+    if let Some(refused) = check_deferred(connection).await? {
+        return Ok(refused);
+    }
     let counts = BatchCounts {
         rows_in: row.0,
         retired: row.1,
         conflicted: row.2,
+        quarantined: row.3,
         ..BatchCounts::default()
     };
-    Ok(if row.3 == row.4 {
-        Attempt::Applied(counts)
+    Ok(if row.4 == row.5 && counts.adds_up() {
+        Attempt::Applied {
+            counts,
+            edited: row.6,
+        }
     } else {
         swallowed()
     })
@@ -216,6 +254,17 @@ pub async fn commit(
     answered(sqlx::query("commit").execute(connection))
         .await
         .map_err(&failed)?;
+    Ok(())
+}
+
+/// Commits a transaction that needs no counters of its own.
+///
+/// # Errors
+/// The commit fails.
+pub async fn commit_plain(connection: &mut Connection) -> Result<()> {
+    answered(sqlx::query("commit").execute(connection))
+        .await
+        .map_err(super::failed("committing a batch"))?;
     Ok(())
 }
 

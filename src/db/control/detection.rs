@@ -151,7 +151,7 @@ pub async fn save_changes(
     Ok(())
 }
 
-/// Reads a page of changes of an entity, in order.
+/// Reads a page of new and modified rows of an entity, in order.
 ///
 /// # Errors
 /// The query fails.
@@ -159,26 +159,29 @@ pub async fn read_changes(
     connection: &mut Connection,
     detection_id: Uuid,
     entity: &str,
-    deletions: bool,
     after: i64,
     limit: i64,
 ) -> Result<Vec<StoredChange>> {
-    type Row = (i64, String, Value, Option<Value>, i64);
-    let rows: Vec<Row> = answered(
+    let rows: Vec<ChangeRow> = answered(
         sqlx::query_as(
             "select ordinal, kind, key, last_key, row_count from diffmig.change \
-         where detection_id = $1 and entity = $2 and (kind = 'deleted') = $3 and ordinal > $4 \
-         order by ordinal limit $5",
+         where detection_id = $1 and entity = $2 and kind <> 'deleted' and ordinal > $3 \
+         order by ordinal limit $4",
         )
         .bind(detection_id)
         .bind(entity)
-        .bind(deletions)
         .bind(after)
         .bind(limit)
         .fetch_all(connection),
     )
     .await
     .map_err(failed("reading the detection"))?;
+    Ok(stored_changes(rows))
+}
+
+type ChangeRow = (i64, String, Value, Option<Value>, i64);
+
+fn stored_changes(rows: Vec<ChangeRow>) -> Vec<StoredChange> {
     let changes = rows
         .into_iter()
         .filter_map(|(ordinal, kind, key, last_key, row_count)| {
@@ -191,7 +194,35 @@ pub async fn read_changes(
                 row_count,
             })
         });
-    Ok(changes.collect())
+    changes.collect()
+}
+
+/// Reads a page of deletions of an entity, in reverse order.
+///
+/// # Errors
+/// The query fails.
+pub async fn read_deletions(
+    connection: &mut Connection,
+    detection_id: Uuid,
+    entity: &str,
+    before: i64,
+    limit: i64,
+) -> Result<Vec<StoredChange>> {
+    let rows: Vec<ChangeRow> = answered(
+        sqlx::query_as(
+            "select ordinal, kind, key, last_key, row_count from diffmig.change \
+         where detection_id = $1 and entity = $2 and kind = 'deleted' and ordinal < $3 \
+         order by ordinal desc limit $4",
+        )
+        .bind(detection_id)
+        .bind(entity)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("reading the detection"))?;
+    Ok(stored_changes(rows))
 }
 
 /// Finds a stored detection.
@@ -301,14 +332,17 @@ pub struct LedgerCounts {
     pub retired: i64,
     /// Applied rows with a reference that is NULL until its parent arrives.
     pub pending: i64,
-    /// Rows set aside, held or in conflict that an operator accepts as they are; counted there as well.
+    /// Keys that are gone from the source, but whose target row stays against the delete policy: it was
+    /// edited, or the target refuses to let it go.
+    pub kept: i64,
+    /// Rows set aside, held, in conflict or kept that an operator accepts as they are; counted there as well.
     pub waived: i64,
 }
 
 impl LedgerCounts {
     /// Returns how many rows are set aside and not accepted by an operator.
     pub fn set_aside(&self) -> i64 {
-        self.quarantined + self.held + self.conflicted - self.waived
+        self.quarantined + self.held + self.conflicted + self.kept - self.waived
     }
 }
 
@@ -320,7 +354,7 @@ pub async fn ledger_counts(
     connection: &mut Connection,
     statement: &Statement,
 ) -> Result<LedgerCounts> {
-    let row: (i64, i64, i64, i64, i64, i64, i64) = answered(
+    let row: (i64, i64, i64, i64, i64, i64, i64, i64) = answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
             .fetch_one(connection),
@@ -334,7 +368,8 @@ pub async fn ledger_counts(
         conflicted: row.3,
         retired: row.4,
         pending: row.5,
-        waived: row.6,
+        kept: row.6,
+        waived: row.7,
     })
 }
 

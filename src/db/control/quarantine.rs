@@ -335,22 +335,17 @@ pub async fn others(connection: &mut Connection, entity: &str) -> Result<Option<
     Ok((!known.iter().any(|it| it == entity)).then_some(known))
 }
 
-/// Finds the rows of an entity that the target refused in this session because of other rows:
+/// Finds the rows of an entity that the target refused, in this session or before, because of other rows:
 /// a unique value that was still taken, a parent row that was not there, an exclusion.
 ///
 /// # Errors
 /// The query fails.
-pub async fn refused_by_others(
-    connection: &mut Connection,
-    session_id: Uuid,
-    entity: &str,
-) -> Result<Vec<Value>> {
+pub async fn refused_by_others(connection: &mut Connection, entity: &str) -> Result<Vec<Value>> {
     answered(
         sqlx::query_scalar(
-            "select key from diffmig.quarantine where entity = $2 and status = 'open' \
-             and last_session = $1 and sqlstate in ('23503', '23505', '23P01') order by key",
+            "select key from diffmig.quarantine where entity = $1 and status = 'open' \
+             and sqlstate in ('23503', '23505', '23P01') order by key",
         )
-        .bind(session_id)
         .bind(entity)
         .fetch_all(connection),
     )
@@ -358,18 +353,37 @@ pub async fn refused_by_others(
     .map_err(failed("finding refused rows"))
 }
 
-/// Tells whether the target refused any row in this session because of other rows.
+/// Lists the unique and exclusion constraints that refused open rows of an entity.
 ///
 /// # Errors
 /// The query fails.
-pub async fn any_refused_by_others(connection: &mut Connection, session_id: Uuid) -> Result<bool> {
+pub async fn refusing_constraints(
+    connection: &mut Connection,
+    entity: &str,
+) -> Result<Vec<String>> {
     answered(
         sqlx::query_scalar(
-            "select exists (select from diffmig.quarantine where status = 'open' \
-             and last_session = $1 and sqlstate in ('23503', '23505', '23P01'))",
+            "select distinct constraint_name from diffmig.quarantine where entity = $1 and status = 'open' \
+             and sqlstate in ('23505', '23P01') and constraint_name is not null",
         )
-        .bind(session_id)
-        .fetch_one(connection),
+        .bind(entity)
+        .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("finding refused rows"))
+}
+
+/// Tells which entities have rows that the target refused because of other rows.
+///
+/// # Errors
+/// The query fails.
+pub async fn entities_refused_by_others(connection: &mut Connection) -> Result<Vec<String>> {
+    answered(
+        sqlx::query_scalar(
+            "select distinct entity from diffmig.quarantine where status = 'open' \
+             and sqlstate in ('23503', '23505', '23P01')",
+        )
+        .fetch_all(connection),
     )
     .await
     .map_err(failed("finding refused rows"))

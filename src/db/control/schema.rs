@@ -7,9 +7,12 @@ use sqlx::{Connection as _, Executor};
 use uuid::Uuid;
 
 /// The control schema this binary was made for.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
-const MIGRATIONS: &[(i32, &str)] = &[(1, include_str!("../../../migrations/0001_control.sql"))];
+const MIGRATIONS: &[(i32, &str)] = &[
+    (1, include_str!("../../../migrations/0001_control.sql")),
+    (2, include_str!("../../../migrations/0002_kept_rows.sql")),
+];
 
 /// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub enum Installed {
     Present {
         /// Its id, part of every derived target id.
         installation_id: Uuid,
+        /// What it was made or upgraded for; never more than [`SCHEMA_VERSION`].
+        version: i32,
     },
 }
 
@@ -61,7 +66,10 @@ pub async fn look(connection: &mut Connection) -> Result<Installed> {
                 .state("nothing was changed")
                 .next("use the newer diffmig"))
         }
-        Some((installation_id, _)) => Ok(Installed::Present { installation_id }),
+        Some((installation_id, version)) => Ok(Installed::Present {
+            installation_id,
+            version,
+        }),
         None => Err(
             Error::new(Kind::ControlState, "the control schema is damaged")
                 .cause("diffmig.installation is empty")
@@ -119,32 +127,49 @@ pub async fn refuse_read_only(connection: &mut Connection) -> Result<()> {
     })
 }
 
-/// Creates the control schema when it is missing, in one transaction; returns the installation's id.
+fn current(installed: Installed) -> Option<Uuid> {
+    match installed {
+        Installed::Present {
+            installation_id,
+            version,
+        } if version == SCHEMA_VERSION => Some(installation_id),
+        _ => None,
+    }
+}
+
+/// Creates the control schema when it is missing, or brings it up to date, in one transaction;
+/// returns the installation's id.
 ///
 /// # Errors
 /// As [`look`], or the role may not create a schema.
 pub async fn ensure(connection: &mut Connection) -> Result<Uuid> {
-    if let Installed::Present { installation_id } = look(connection).await? {
+    if let Some(installation_id) = current(look(connection).await?) {
         return Ok(installation_id);
     }
-    let failed = failed("creating the control schema");
+    let failed = failed("creating or upgrading the control schema");
     let mut transaction = connection.begin().await.map_err(&failed)?;
     // Two first runs at the same time: the second waits here and finds the schema.
     sqlx::query("select pg_catalog.pg_advisory_xact_lock(7248301)")
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
-    if let Installed::Present { installation_id } = look(&mut transaction).await? {
+    let found = look(&mut transaction).await?;
+    if let Some(installation_id) = current(found) {
         return Ok(installation_id);
     }
-    for (_, script) in MIGRATIONS {
+    let before = match found {
+        Installed::Absent => 0,
+        Installed::Present { version, .. } => version,
+    };
+    for (_, script) in MIGRATIONS.iter().filter(|(version, _)| *version > before) {
         (&mut *transaction)
             .execute(*script)
             .await
             .map_err(&failed)?;
     }
     let (installation_id,): (Uuid,) = sqlx::query_as(
-        "insert into diffmig.installation (schema_version) values ($1) returning installation_id",
+        "insert into diffmig.installation (schema_version) values ($1) \
+         on conflict (only_row) do update set schema_version = excluded.schema_version returning installation_id",
     )
     .bind(SCHEMA_VERSION)
     .fetch_one(&mut *transaction)

@@ -1,20 +1,23 @@
 //! The statements of a batch: stage, apply, retire.
 
-use super::ledger::{key_list, ledger_name};
-use super::target_row::TargetRow;
+use super::ledger::ledger_name;
+use super::target_row::{Reference, TargetRow};
 use super::{Statement, key_equality, key_names};
 use crate::domain::identifier::{quote_identifier, quote_literal};
-use crate::domain::key::{Key, KeyFault};
 use crate::domain::mapping::{ConflictPolicy, DeletePolicy, IdStrategy, Literal, Missing};
 use crate::domain::resolve::ResolvedEntity;
 use uuid::Uuid;
 
 /// The stage table of a worker's connection; temporary, so that nothing is left behind by a crash.
-const STAGE: &str = "pg_temp.diffmig_stage";
+pub(super) const STAGE: &str = "pg_temp.diffmig_stage";
 
 /// The `xmin` that rows written by this statement carry. It is the transaction's own only at its top
 /// level, which is why no batch is committed from inside a savepoint.
-const THIS_XID: &str = "((pg_catalog.txid_current() & 4294967295)::text)::xid";
+pub(super) const THIS_XID: &str = "((pg_catalog.txid_current() & 4294967295)::text)::xid";
+
+/// Why a row is in conflict; the same words whatever the policy makes of it.
+const BOTH_CHANGED: &str = "the row was changed on both sides";
+const REMOVED: &str = "the row was removed in the target";
 
 /// Who applies: recorded in ledger and quarantine.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +31,11 @@ pub struct Writer {
 /// The statements of one entity's batches.
 #[derive(Debug, Clone)]
 pub struct ApplyStatements {
-    entity: ResolvedEntity,
-    row: TargetRow,
+    /// Whether rows that refer to missing rows of their own table are quarantined where the mapping says so;
+    /// otherwise they are held, since those rows may come in a later batch.
+    pub strict: bool,
+    pub(super) entity: ResolvedEntity,
+    pub(super) row: TargetRow,
     /// Creates the stage table.
     pub create_stage: Statement,
     /// Empties it.
@@ -52,6 +58,8 @@ impl ApplyStatements {
             .iter()
             .map(|(name, kind)| format!("{name} {kind}"))
             .collect();
+        // The xmin of a target row whose content was looked at and is what was applied last.
+        let columns = format!("{}, seen xid", columns.join(", "));
         let keys = key_names(entity.source.key.len()).join(", ");
         let mut indexes = String::new();
         for reference in row.references.iter().filter(|it| it.is_self(entity)) {
@@ -62,24 +70,40 @@ impl ApplyStatements {
         }
         ApplyStatements {
             create_stage: Statement::new(format!(
-                "drop table if exists {STAGE}; create temporary table diffmig_stage ({}) on commit preserve rows{indexes}",
-                columns.join(", ")
+                "drop table if exists {STAGE}; create temporary table diffmig_stage ({columns}) on commit preserve rows{indexes}"
             )),
             clear_stage: Statement::new(format!("truncate {STAGE}")),
             copy_stage: Statement::new(format!(
                 "copy {STAGE} ({}) from stdin (format binary)",
                 names.join(", ")
             )),
+            strict: false,
             entity: entity.clone(),
             row,
         }
     }
 
     /// Marks one staged row as bad, so that the next attempt sets it aside.
-    pub fn mark(&self, ordinal: usize, sqlstate: &str, reason: &str, place: &str) -> Statement {
-        let fault = quote_literal(&format!("{sqlstate}|{reason}|{place}"));
+    ///
+    /// The fault is `sqlstate|reason|place`.
+    pub fn mark(&self, ordinal: usize, fault: &str) -> Statement {
+        let fault = quote_literal(fault);
         Statement::new(format!(
             "update {STAGE} set fault = {fault} where n = {ordinal}"
+        ))
+    }
+
+    /// Notes the `xmin` of target rows, by ordinal, that only seem edited.
+    pub fn note_seen(&self, rows: &[(usize, u32)]) -> Statement {
+        let ordinals: Vec<String> = rows
+            .iter()
+            .map(|(ordinal, _)| ordinal.to_string())
+            .collect();
+        let seen: Vec<String> = rows.iter().map(|(_, xmin)| format!("'{xmin}'")).collect();
+        Statement::new(format!(
+            "update {STAGE} s set seen = v.seen from unnest(array[{}], array[{}]::xid[]) as v (n, seen) where s.n = v.n",
+            ordinals.join(", "),
+            seen.join(", ")
         ))
     }
 
@@ -94,14 +118,15 @@ impl ApplyStatements {
         ))
     }
 
-    fn json_key(&self, alias: &str) -> String {
+    pub(super) fn json_key(&self, alias: &str) -> String {
         let keys = key_names(self.entity.source.key.len());
         let keys: Vec<String> = keys.iter().map(|key| format!("{alias}.{key}")).collect();
         format!("jsonb_build_array({})", keys.join(", "))
     }
 
     /// Applies the staged rows with ordinals in a closed range and returns the counts:
-    /// rows in, inserted, updated, identical, conflicted, held, quarantined, rows really inserted, rows really updated.
+    /// rows in, inserted, updated, identical, conflicted, held, quarantined, rows really inserted, rows really
+    /// updated, rows whose target row looks edited.
     pub fn apply(&self, writer: Writer, first: usize, last: usize) -> Statement {
         let parts = [
             self.stuck(first, last),
@@ -117,7 +142,8 @@ impl ApplyStatements {
         let count = |action: &str| format!("count(*) filter (where action = '{action}')");
         Statement::new(format!(
             "with recursive {} select count(*), {}, {}, {}, {}, {}, {}, \
-             (select count(*) from inserted), (select count(*) from updated) from planned",
+             (select count(*) from inserted), (select count(*) from updated), \
+             count(*) filter (where edited and action in ('conflicted', 'quarantined')) from planned",
             parts.join(", "),
             count("inserted"),
             count("updated"),
@@ -126,6 +152,13 @@ impl ApplyStatements {
             count("held"),
             count("quarantined"),
         ))
+    }
+
+    fn missing(&self, reference: &Reference) -> Missing {
+        match reference.missing {
+            Missing::Quarantine if reference.is_self(&self.entity) && !self.strict => Missing::Hold,
+            missing => missing,
+        }
     }
 
     /// The rows of this batch that cannot go now, followed along self references.
@@ -217,7 +250,7 @@ impl ApplyStatements {
                 "(s.{} is not null{kind} and {found} is null)",
                 reference.key
             );
-            match reference.missing {
+            match self.missing(reference) {
                 Missing::Quarantine => {
                     let fault = format!("23503|the parent is not there|{}", reference.column);
                     verdicts.push_str(&format!(
@@ -244,18 +277,17 @@ impl ApplyStatements {
         let entity = &self.entity;
         let id = quote_identifier(&entity.id_column);
         let differs = self.row.difference();
-        let edited = match entity.conflict {
-            ConflictPolicy::KeepTarget => {
-                " when r.l_xmin is not null and t.xmin <> r.l_xmin then 'conflicted'"
-            }
-            ConflictPolicy::SourceWins => "",
+        let refused = match entity.conflict {
+            ConflictPolicy::KeepTarget => Some("conflicted"),
+            ConflictPolicy::Quarantine => Some("quarantined"),
+            ConflictPolicy::SourceWins => None,
         };
-        let removed = match entity.conflict {
-            ConflictPolicy::KeepTarget => {
-                " when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'"
-            }
-            ConflictPolicy::SourceWins => "",
+        let arm = |condition: &str| match refused {
+            Some(action) => format!(" when {condition} then '{action}'"),
+            None => String::new(),
         };
+        let removed = arm("t.xmin is null and r.l_xmin is not null and r.l_deleted is null");
+        let edited = arm("e.edited");
         // With kept keys a row under the same key may be native to the target; it is not ours to change,
         // not even at a second look.
         let native = match entity.id_strategy {
@@ -263,12 +295,14 @@ impl ApplyStatements {
             IdStrategy::Ordered => "",
         };
         format!(
-            "select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case \
+            "select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, e.edited, case \
              when r.bad is not null then 'quarantined' when r.waits then 'held' \
              {removed} when t.{id} is null then 'inserted' \
              when r.l_deleted is null and not ({differs}) then 'identical'{native}{edited} \
              else 'updated' end as action \
-             from resolved r left join {} t on t.{id} = coalesce(r.l_id, r.new_id)",
+             from resolved r left join {} t on t.{id} = coalesce(r.l_id, r.new_id) \
+             cross join lateral (select coalesce(t.xmin <> r.l_xmin and t.xmin is distinct from r.seen, false) \
+             as edited) e",
             entity.target.sql()
         )
     }
@@ -368,15 +402,19 @@ impl ApplyStatements {
         let entity = quote_literal(&self.entity.name);
         let key = self.json_key("p");
         let session = quote_literal(&writer.session_id.to_string());
+        // A row that is quarantined without a fault of its own is one that both sides changed.
+        let bad = format!(
+            "coalesce(p.bad, '40000|' || case when p.t_xmin is null then '{REMOVED}' else '{BOTH_CHANGED}' end)"
+        );
         format!(
             "insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session) \
              select {entity}, {key}, case p.action when 'quarantined' then 'open' when 'held' then 'held' else 'conflict' end, \
-             case p.action when 'quarantined' then split_part(p.bad, '|', 1) when 'held' then '23503' else '40000' end, \
-             case p.action when 'quarantined' then nullif(split_part(p.bad, '|', 3), '') end, \
-             case when p.action = 'quarantined' then split_part(p.bad, '|', 2) \
+             case p.action when 'quarantined' then split_part({bad}, '|', 1) when 'held' then '23503' else '40000' end, \
+             case p.action when 'quarantined' then nullif(split_part({bad}, '|', 3), '') end, \
+             case when p.action = 'quarantined' then split_part({bad}, '|', 2) \
              when p.action = 'held' then 'waits for a parent that is not there' \
-             when p.t_xmin is null then 'the row was removed in the target' \
-             else 'the row was changed on both sides' end, \
+             when p.t_xmin is null then '{REMOVED}' \
+             else '{BOTH_CHANGED}' end, \
              {session}::uuid, {session}::uuid \
              from planned p where p.action in ('quarantined', 'held', 'conflicted') order by 2 \
              on conflict (entity, key) do update set status = excluded.status, sqlstate = excluded.sqlstate, \
@@ -393,11 +431,12 @@ impl ApplyStatements {
             .row
             .references
             .iter()
-            .filter(|it| it.missing != Missing::Quarantine)
+            .filter(|it| self.missing(it) != Missing::Quarantine)
             .map(|it| {
-                let applies = match it.missing {
+                let applies = match self.missing(it) {
                     Missing::Hold => "p.action = 'held'",
-                    _ => "p.action not in ('quarantined', 'held', 'conflicted')",
+                    // In a conflict the target row stays, with the NULL that waits.
+                    _ => "(p.action not in ('quarantined', 'held') or (p.edited and p.t_xmin is not null))",
                 };
                 let (column, parent) = (quote_literal(&it.column), quote_literal(&it.entity));
                 let (by, found, kind) = (&it.key, &it.found, it.kind_condition("p"));
@@ -417,85 +456,11 @@ impl ApplyStatements {
             rows.join(" union all ")
         )
     }
-
-    /// Carries the delete policy out for a list of keys and returns rows in, retired, conflicted, rows really changed.
-    ///
-    /// # Errors
-    /// A key that does not fit the entity.
-    pub fn retire(&self, writer: Writer, keys: &[Key]) -> Result<Statement, KeyFault> {
-        let entity = &self.entity;
-        let types = entity.key_types();
-        let id = quote_identifier(&entity.id_column);
-        let target = entity.target.sql();
-        let ledger = ledger_name(&entity.name);
-        let count = types.len();
-        let edited = match entity.conflict {
-            ConflictPolicy::KeepTarget => {
-                "l.target_xmin is not null and t.xmin is not null and t.xmin <> l.target_xmin"
-            }
-            ConflictPolicy::SourceWins => "false",
-        };
-        let (changed, acts) = match &entity.delete {
-            DeletePolicy::Ignore => ("select 1 where false".to_owned(), "false"),
-            DeletePolicy::Retire(settings) => {
-                let settings: Vec<String> = settings
-                    .iter()
-                    .map(|(column, value)| {
-                        format!("{} = {}", quote_identifier(column), retire_value(value))
-                    })
-                    .collect();
-                let update = format!(
-                    "update {target} t set {} from gone g where g.acts and t.{id} = g.target_id and t.xmin = g.t_xmin returning 1",
-                    settings.join(", ")
-                );
-                (update, "l.target_xmin is not null and t.xmin is not null")
-            }
-        };
-        // Under `ignore` the target row stays as it is, so an edit of it is no conflict.
-        let edited = if acts == "false" { "false" } else { edited };
-        let entity_name = quote_literal(&entity.name);
-        let session = quote_literal(&writer.session_id.to_string());
-        let key = self.json_key("g");
-        Ok(Statement::new(format!(
-            "with gone as materialized (select l.*, t.xmin as t_xmin, {edited} as edited, \
-             ({acts}) and not ({edited}) as acts from {} join {ledger} l on {} \
-             left join {target} t on t.{id} = l.target_id where l.deleted_at is null or l.outcome in ('quarantined', 'held')), \
-             changed as ({changed}), \
-             recorded as (update {ledger} l set deleted_at = now(), \
-             outcome = (case when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = false, \
-             target_xmin = case when g.acts then {THIS_XID} else l.target_xmin end, \
-             session_number = {} from gone g where {}), \
-             aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, reason, first_session, last_session) \
-             select {entity_name}, {key}, 'conflict', '40000', 'deleted in the source, changed in the target', \
-             {session}::uuid, {session}::uuid from gone g where g.edited \
-             on conflict (entity, key) do update set status = excluded.status, reason = excluded.reason, \
-             sqlstate = excluded.sqlstate, constraint_name = null, attempts = old.attempts + 1, \
-             last_session = excluded.last_session, updated_at = now()), \
-             settled as (update diffmig.quarantine q set status = 'resolved', updated_at = now() from gone g \
-             where not g.edited and q.entity = {entity_name} and q.key = {key} and q.status <> 'resolved'), \
-             released as (delete from diffmig.pending_reference w using gone g where w.entity = {entity_name} and w.key = {key}) \
-             select count(*), count(*) filter (where not edited), count(*) filter (where edited), \
-             count(*) filter (where acts), (select count(*) from changed) from gone",
-            key_list(keys, &types)?,
-            key_equality("l", "g", count),
-            writer.session_number,
-            key_equality("l", "g", count),
-        )))
-    }
 }
 
 /// A parent is there as long as its row is in the target: one that was retired or left the mapping still is.
 pub(super) fn is_there(alias: &str) -> String {
     format!("{alias}.target_xmin is not null")
-}
-
-fn retire_value(value: &Literal) -> String {
-    match value {
-        Literal::Text(text) if text == "now" => "now()".into(),
-        Literal::Text(text) => quote_literal(text),
-        Literal::Number(number) => number.clone(),
-        Literal::Bool(flag) => flag.to_string(),
-    }
 }
 
 fn any_of(conditions: &[String]) -> String {

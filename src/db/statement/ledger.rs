@@ -1,11 +1,11 @@
 //! Statements over the ledger of one entity.
 
 use super::apply::is_there;
-use super::source::key_arrays;
 use super::{Statement, key_names};
 use crate::db::control::quarantine::CHOSEN;
 use crate::domain::identifier::{quote_identifier, quote_literal};
-use crate::domain::key::{Key, KeyFault, KeyType};
+use crate::domain::key::KeyType;
+use crate::domain::mapping::Missing;
 use crate::domain::resolve::ResolvedEntity;
 
 /// Returns the quoted, qualified name of an entity's ledger.
@@ -45,8 +45,8 @@ pub fn create(entity: &ResolvedEntity) -> Statement {
 
 /// Reads the ledger in key order: key, row hash, one letter.
 ///
-/// The letter says what is known: `d` gone, `a` applied, `q` `h` `c` set aside; an upper-case letter
-/// (`Q`, `H`) means that an older content is in the target.
+/// The letter says what is known: `d` gone, `a` applied, `q` `h` `c` set aside, `u` gone but not let go by
+/// the target; an upper-case letter (`Q`, `H`) means that an older content is in the target.
 pub fn read(entity: &ResolvedEntity) -> Statement {
     let keys = key_names(entity.source.key.len()).join(", ");
     Statement::new(format!(
@@ -56,7 +56,8 @@ pub fn read(entity: &ResolvedEntity) -> Statement {
          when outcome = 'conflicted' and deleted_at is not null then 'd' \
          when outcome = 'conflicted' then 'c' \
          when outcome = 'quarantined' then case when target_xmin is null or deleted_at is not null then 'q' else 'Q' end \
-         else case when target_xmin is null or deleted_at is not null then 'h' else 'H' end end)::\"char\" \
+         when outcome = 'held' then case when target_xmin is null or deleted_at is not null then 'h' else 'H' end \
+         else 'u' end)::\"char\" \
          from {} order by {keys}",
         ledger_name(&entity.name)
     ))
@@ -83,8 +84,10 @@ pub fn outcomes(entity: &ResolvedEntity) -> Statement {
          count(*) filter (where outcome = 'held'), \
          count(*) filter (where outcome = 'conflicted' and deleted_at is null), \
          count(*) filter (where deleted_at is not null and outcome in ('applied', 'conflicted')), \
-         count(*) filter (where pending), (select count(*) from g join {ledger} l on {} \
-           where l.outcome <> 'applied' and (l.deleted_at is null or l.outcome <> 'conflicted')) from {ledger}",
+         count(*) filter (where pending), \
+         count(*) filter (where outcome = 'conflicted' and deleted_at is not null \
+           or outcome not in ('applied', 'quarantined', 'held', 'conflicted')), (select count(*) from g join {ledger} l on {} \
+           where l.outcome <> 'applied') from {ledger}",
         quote_literal(&entity.name),
         stored_key_equality(&entity.key_types()),
         ledger = ledger_name(&entity.name)
@@ -113,6 +116,38 @@ pub fn released(entity: &str, parent: &str, parent_type: KeyType) -> Statement {
     ))
 }
 
+/// Finds the keys that are gone from the source, but that the target did not let go because of other rows.
+pub fn undeleted(entity: &str, types: &[KeyType]) -> Statement {
+    Statement::new(format!(
+        "select g.key from diffmig.quarantine g join {} l on {} \
+         where g.entity = {} and g.status = 'open' and g.sqlstate = '23503' and l.outcome = 'undeleted'",
+        ledger_name(entity),
+        stored_key_equality(types),
+        quote_literal(entity)
+    ))
+}
+
+/// Finds the held rows whose missing parent is a row of the same entity, although the mapping wants such
+/// rows quarantined; `None` when no column is of that kind.
+pub fn waiting_for_themselves(entity: &ResolvedEntity) -> Option<Statement> {
+    let columns: Vec<String> = entity
+        .columns
+        .iter()
+        .filter(|column| column.missing() == Some(Missing::Quarantine))
+        .filter(|column| column.parents().contains(&entity.name.as_str()))
+        .map(|column| quote_literal(&column.name))
+        .collect();
+    if columns.is_empty() {
+        return None;
+    }
+    let name = quote_literal(&entity.name);
+    Some(Statement::new(format!(
+        "select distinct w.key from diffmig.pending_reference w where w.entity = {name} \
+         and w.parent_entity = {name} and w.column_name in ({})",
+        columns.join(", ")
+    )))
+}
+
 /// Reads what is known of one key; $1 is the stored key.
 pub fn entry(entity: &str, types: &[KeyType]) -> Statement {
     Statement::new(format!(
@@ -138,15 +173,5 @@ pub fn free(entity: &str, types: &[KeyType]) -> Statement {
          select (select count(*) from g) as chosen, (select count(*) from freed) as freed",
         ledger_name(entity),
         stored_key_equality(types)
-    ))
-}
-
-/// A `values`-like list of keys named `g (k0, k1)`.
-pub(super) fn key_list(keys: &[Key], types: &[KeyType]) -> Result<String, KeyFault> {
-    let arrays = key_arrays(keys, types)?;
-    Ok(format!(
-        "unnest({}) as g ({})",
-        arrays.join(", "),
-        key_names(types.len()).join(", ")
     ))
 }

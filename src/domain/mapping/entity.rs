@@ -73,6 +73,8 @@ pub enum DeletePolicy {
     Ignore,
     /// Columns are set; `"now"` in a timestamp column is the time of the batch.
     Retire(Vec<(String, Literal)>),
+    /// The row is deleted.
+    Delete,
 }
 
 /// One source relation that feeds one target table.
@@ -291,6 +293,7 @@ pub(super) fn read_conflict(
     let words = [
         ("keep_target", ConflictPolicy::KeepTarget),
         ("source_wins", ConflictPolicy::SourceWins),
+        ("quarantine", ConflictPolicy::Quarantine),
     ];
     section.word(reader, "conflict", &words)
 }
@@ -299,8 +302,12 @@ pub(super) fn read_conflict(
 pub(super) fn read_delete(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<DeletePolicy> {
     let value = section.get("delete")?;
     if !value.get_ref().is_table() {
-        section.word(reader, "delete", &[("ignore", ())])?;
-        return Some(DeletePolicy::Ignore);
+        let delete = section.word(reader, "delete", &[("ignore", false), ("delete", true)])?;
+        return Some(if delete {
+            DeletePolicy::Delete
+        } else {
+            DeletePolicy::Ignore
+        });
     }
     let delete = section.section(reader, "delete")?;
     delete.only(reader, &["retire"]);

@@ -5,7 +5,7 @@ use super::column::{self, Checker, ResolvedColumn};
 use super::conversion::Transport;
 use super::coverage;
 use super::scope::Scope;
-use crate::domain::catalog::{Column, Table};
+use crate::domain::catalog::{Column, Referrer, Table};
 use crate::domain::expression::Expression;
 use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
@@ -97,6 +97,8 @@ pub struct ResolvedEntity {
     pub columns: Vec<ResolvedColumn>,
     /// The delete policy.
     pub delete: DeletePolicy,
+    /// Foreign keys of the target that would change other rows when one of these is deleted.
+    pub cascades: Vec<Referrer>,
     /// The conflict policy.
     pub conflict: ConflictPolicy,
 }
@@ -314,6 +316,11 @@ pub(super) fn resolve(
         legacy,
         columns,
         delete: entity.delete.clone(),
+        cascades: {
+            let all = target.referrers.iter();
+            let to_id = all.filter(|it| it.referenced == entity.id.column);
+            to_id.cloned().collect()
+        },
         conflict: entity.conflict,
     })
 }

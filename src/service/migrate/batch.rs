@@ -1,12 +1,19 @@
 //! Applies one batch: stage, fence, apply, count, commit.
 
 use super::bisect::{self, Found};
+use super::edits;
 use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Mark};
+use crate::db::control::detection;
 use crate::db::control::lease::begin_fenced;
 use crate::db::copy::copy_in;
+use crate::db::failure::Refusal;
 use crate::db::server::Connection;
+use crate::db::statement::Statement;
 use crate::db::statement::apply::{ApplyStatements, Writer};
-use crate::domain::key::{Key, KeyType};
+use crate::db::statement::content::ContentStatements;
+use crate::db::statement::retire::Doomed;
+use crate::domain::canonical::RowShape;
+use crate::domain::key::{Key, KeyFault, KeyType};
 use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
 use crate::service::migrate::reader::Batch;
@@ -20,6 +27,8 @@ const SEARCH_ROUNDS: u32 = 3;
 /// Applies the batches of one entity, on a connection that it is lent.
 pub(crate) struct BatchWorker {
     pub statements: ApplyStatements,
+    pub content: ContentStatements,
+    pub shape: RowShape,
     pub entity: String,
     pub key_types: Vec<KeyType>,
     pub writer: Writer,
@@ -30,12 +39,46 @@ pub(crate) struct BatchWorker {
     pub revisits: bool,
     /// Whether a batch that lets no row in is rolled back: a second try that failed is not worth a record.
     pub tentative: bool,
+    /// Moves the unique values of the staged rows out of the way before they are set.
+    pub parking: Option<Statement>,
 }
 
 /// What a batch did, and what the operators want.
 pub(crate) struct BatchEnd {
     pub counts: BatchCounts,
     pub signal: Signal,
+}
+
+impl BatchEnd {
+    fn nothing(signal: Signal) -> Self {
+        BatchEnd {
+            counts: BatchCounts::default(),
+            signal,
+        }
+    }
+}
+
+/// The rows of a batch: staged on the connection, or keys that are gone from the source.
+pub(crate) enum Load<'a> {
+    Staged(&'a Batch),
+    Doomed(Vec<Doomed>),
+}
+
+impl Load<'_> {
+    pub fn row_count(&self) -> usize {
+        match self {
+            Load::Staged(batch) => batch.row_count,
+            Load::Doomed(doomed) => doomed.len(),
+        }
+    }
+
+    /// The key to note as checkpoint; deletions come after all changes and move none.
+    fn last_key(&self) -> Option<&Key> {
+        match self {
+            Load::Staged(batch) => Some(&batch.last_key),
+            Load::Doomed(_) => None,
+        }
+    }
 }
 
 impl BatchWorker {
@@ -65,19 +108,47 @@ impl BatchWorker {
                 "the stage table took another number of rows than were sent",
             ));
         }
+        self.settle(connection, Load::Staged(packed), began).await
+    }
+
+    /// Carries the delete policy out for a list of keys.
+    pub async fn retire(&mut self, connection: &mut Connection, keys: &[Key]) -> Result<BatchEnd> {
+        let doomed = keys.iter().cloned().map(Doomed::new).collect();
+        self.settle(connection, Load::Doomed(doomed), Instant::now())
+            .await
+    }
+
+    /// Applies a load until it is committed: looks at rows that seem edited, sets rows aside that the
+    /// target refuses, tries again what is worth it.
+    async fn settle(
+        &mut self,
+        connection: &mut Connection,
+        mut load: Load<'_>,
+        began: Instant,
+    ) -> Result<BatchEnd> {
         let mut tries = 0;
         let mut rounds = 0;
+        let mut looked = false;
         loop {
             let signal = begin_fenced(connection, self.epoch).await?;
-            let last = packed.row_count.saturating_sub(1);
-            let found = match self.attempt(connection, 0, last).await? {
-                Attempt::Applied(counts) if self.tentative && counts.let_in() == 0 => {
+            let last = load.row_count().saturating_sub(1);
+            let found = match self.attempt(connection, &load, 0, last).await? {
+                Attempt::Applied { edited, .. } if edited > 0 && !looked => {
                     batch::mark(connection, Mark::RollBack).await?;
-                    let counts = BatchCounts::default();
-                    return Ok(BatchEnd { counts, signal });
+                    looked = true;
+                    edits::note_untouched(self, connection, &mut load).await?;
+                    continue;
                 }
-                Attempt::Applied(counts) => {
-                    self.commit(connection, &counts, Some(&packed.last_key), began)
+                Attempt::Applied { counts, .. } if self.tentative && counts.let_in() == 0 => {
+                    batch::mark(connection, Mark::RollBack).await?;
+                    return Ok(BatchEnd::nothing(signal));
+                }
+                Attempt::Applied { .. } if self.is_left_parked(connection).await? => {
+                    batch::mark(connection, Mark::RollBack).await?;
+                    return Ok(BatchEnd::nothing(signal));
+                }
+                Attempt::Applied { counts, .. } => {
+                    self.commit(connection, &counts, load.last_key(), began)
                         .await?;
                     return Ok(BatchEnd { counts, signal });
                 }
@@ -88,16 +159,31 @@ impl BatchWorker {
                 Attempt::Refused(refusal) => {
                     batch::mark(connection, Mark::RollBack).await?;
                     rounds += 1;
-                    if rounds > SEARCH_ROUNDS {
-                        return Err(bisect::systemic(&self.entity, &refusal));
+                    let found = if rounds > SEARCH_ROUNDS {
+                        Err(bisect::systemic(&self.entity, &refusal))
+                    } else {
+                        bisect::find_bad_rows(self, connection, &mut load).await
+                    };
+                    match found {
+                        // What did not go the first time may fail as a whole the second time.
+                        Err(error) if self.tentative && error.kind() == Kind::Drift => {
+                            return Ok(BatchEnd::nothing(signal));
+                        }
+                        // One by one, values that were moved away would be committed where they are.
+                        Ok(Found::GoodApart(_)) if self.parking.is_some() => {
+                            return Ok(BatchEnd::nothing(signal));
+                        }
+                        found => found?,
                     }
-                    bisect::find_bad_rows(self, connection, packed.row_count).await?
                 }
             };
             match found {
                 Found::Marked => {}
                 Found::GoodApart(ranges) => {
-                    let counts = self.apply_apart(connection, &ranges, packed).await?;
+                    if !looked {
+                        edits::note_untouched(self, connection, &mut load).await?;
+                    }
+                    let counts = self.apply_apart(connection, &ranges, &load).await?;
                     return Ok(BatchEnd { counts, signal });
                 }
                 Found::Transient(error) => {
@@ -111,65 +197,108 @@ impl BatchWorker {
         }
     }
 
-    /// Applies ranges of the stage one after the other, each as a batch of its own: rows that change
+    /// Applies ranges of a load one after the other, each as a batch of its own: rows that change
     /// places (a unique value that moves from one row to another) cannot always go in one statement.
     async fn apply_apart(
         &mut self,
         connection: &mut Connection,
         ranges: &[(usize, usize)],
-        packed: &Batch,
+        load: &Load<'_>,
     ) -> Result<BatchCounts> {
         let mut total = BatchCounts::default();
         for (first, last) in ranges {
             let began = Instant::now();
             begin_fenced(connection, self.epoch).await?;
-            match self.attempt(connection, *first, *last).await? {
-                Attempt::Applied(counts) => {
-                    self.commit(connection, &counts, Some(&packed.last_key), began)
+            match self.attempt(connection, load, *first, *last).await? {
+                Attempt::Applied { counts, .. } => {
+                    self.commit(connection, &counts, load.last_key(), began)
                         .await?;
                     total.add(counts);
                 }
                 Attempt::Transient(error) => return Err(error),
+                Attempt::Refused(_) if self.tentative => {
+                    batch::mark(connection, Mark::RollBack).await?;
+                    return Ok(total);
+                }
                 Attempt::Refused(refusal) => return Err(bisect::systemic(&self.entity, &refusal)),
             }
         }
         Ok(total)
     }
 
-    /// Applies a range of the staged rows inside the open transaction.
+    /// Applies a range of a load inside the open transaction.
     pub async fn attempt(
         &self,
         connection: &mut Connection,
+        load: &Load<'_>,
         first: usize,
         last: usize,
     ) -> Result<Attempt> {
-        if self.revisits {
-            let forget = self.statements.forget();
-            batch::run(connection, "revisiting rows that were set aside", &forget).await?;
+        match load {
+            Load::Staged(_) => {
+                if self.revisits {
+                    let forget = self.statements.forget();
+                    batch::run(connection, "revisiting rows that were set aside", &forget).await?;
+                }
+                if let Some(parking) = &self.parking
+                    && let Some(refused) = batch::park(connection, parking).await?
+                {
+                    return Ok(refused);
+                }
+                let apply = self.statements.apply(self.writer, first, last);
+                batch::apply(connection, &apply).await
+            }
+            Load::Doomed(doomed) => {
+                let range = doomed.get(first..=last).unwrap_or_default();
+                let retire = self.statements.retire(self.writer, range);
+                batch::retire(connection, &retire.map_err(self.unreadable())?).await
+            }
         }
-        let apply = self.statements.apply(self.writer, first, last);
-        batch::apply(connection, &apply).await
     }
 
-    /// Carries the delete policy out for a list of keys.
-    pub async fn retire(&mut self, connection: &mut Connection, keys: &[Key]) -> Result<BatchEnd> {
-        let began = Instant::now();
-        let statement = self.statements.retire(self.writer, keys).map_err(|fault| {
-            Error::new(
-                Kind::ControlState,
-                format!("a stored key of {} cannot be read", self.entity),
-            )
-            .cause(fault.to_string())
-        })?;
-        let signal = begin_fenced(connection, self.epoch).await?;
-        match batch::retire(connection, &statement).await? {
-            Attempt::Applied(counts) => {
-                self.commit(connection, &counts, None, began).await?;
-                Ok(BatchEnd { counts, signal })
-            }
-            Attempt::Transient(error) => Err(error),
-            Attempt::Refused(refusal) => Err(bisect::systemic(&self.entity, &refusal)),
+    /// A row whose values were moved away must not be committed without its new ones.
+    async fn is_left_parked(&self, connection: &mut Connection) -> Result<bool> {
+        if self.parking.is_none() {
+            return Ok(false);
         }
+        detection::ask(connection, &self.statements.is_left_out()).await
+    }
+
+    /// Marks one row of a load as bad, so that the next attempt sets it aside.
+    pub async fn mark_bad(
+        &self,
+        connection: &mut Connection,
+        load: &mut Load<'_>,
+        ordinal: usize,
+        refusal: &Refusal,
+    ) -> Result<()> {
+        let place = refusal.place.as_deref().unwrap_or_default();
+        let fault = format!("{}|{}|{place}", refusal.sqlstate, refusal.reason);
+        match load {
+            Load::Staged(_) => {
+                let mark = self.statements.mark(ordinal, &fault);
+                batch::run(connection, "marking a refused row", &mark).await
+            }
+            Load::Doomed(doomed) => {
+                if let Some(row) = doomed.get_mut(ordinal) {
+                    row.fault = Some(fault);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Compiles the statement that reads the rows of a load that seem edited.
+    pub fn suspects(&self, load: &Load<'_>) -> Result<Statement> {
+        match load {
+            Load::Staged(_) => Ok(self.content.staged()),
+            Load::Doomed(doomed) => self.content.doomed(doomed).map_err(self.unreadable()),
+        }
+    }
+
+    fn unreadable(&self) -> impl Fn(KeyFault) -> Error {
+        let what = format!("a stored key of {} cannot be read", self.entity);
+        move |fault| Error::new(Kind::ControlState, what.clone()).cause(fault.to_string())
     }
 
     async fn commit(

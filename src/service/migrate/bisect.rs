@@ -4,7 +4,7 @@
 //! The batch is then applied again as a whole, so that good rows, ledger and quarantine are still written
 //! by one transaction at its top level, where the row's `xmin` is the transaction's.
 
-use super::batch::BatchWorker;
+use super::batch::{BatchWorker, Load};
 use crate::db::control::batch::{self, Attempt, Mark};
 use crate::db::control::lease::begin_fenced;
 use crate::db::failure::Refusal;
@@ -56,12 +56,12 @@ pub(crate) enum Found {
 pub(crate) async fn find_bad_rows(
     worker: &BatchWorker,
     connection: &mut Connection,
-    row_count: usize,
+    load: &mut Load<'_>,
 ) -> Result<Found> {
     begin_fenced(connection, worker.epoch).await?;
     let mut bad = Vec::new();
     let mut good = Vec::new();
-    let disturbed = search(worker, connection, row_count, &mut bad, &mut good).await?;
+    let disturbed = search(worker, connection, load, &mut bad, &mut good).await?;
     batch::mark(connection, Mark::RollBack).await?;
     if let Some(error) = disturbed {
         return Ok(Found::Transient(error));
@@ -69,16 +69,11 @@ pub(crate) async fn find_bad_rows(
     if bad.is_empty() {
         return Ok(Found::GoodApart(good));
     }
-    refuse_common_cause(&worker.entity, row_count, &bad)?;
+    refuse_common_cause(&worker.entity, load.row_count(), &bad)?;
     for row in &bad {
-        let place = row.refusal.place.as_deref().unwrap_or_default();
-        let mark = worker.statements.mark(
-            row.ordinal,
-            &row.refusal.sqlstate,
-            &row.refusal.reason,
-            place,
-        );
-        batch::run(connection, "marking a refused row", &mark).await?;
+        worker
+            .mark_bad(connection, load, row.ordinal, &row.refusal)
+            .await?;
     }
     Ok(Found::Marked)
 }
@@ -89,15 +84,15 @@ pub(crate) async fn find_bad_rows(
 async fn search(
     worker: &BatchWorker,
     connection: &mut Connection,
-    row_count: usize,
+    load: &Load<'_>,
     bad: &mut Vec<BadRow>,
     good: &mut Vec<(usize, usize)>,
 ) -> Result<Option<Error>> {
-    let mut open = vec![(0, row_count.saturating_sub(1))];
+    let mut open = vec![(0, load.row_count().saturating_sub(1))];
     while let Some((first, last)) = open.pop() {
         batch::mark(connection, Mark::Savepoint).await?;
-        match worker.attempt(connection, first, last).await? {
-            Attempt::Applied(_) => {
+        match worker.attempt(connection, load, first, last).await? {
+            Attempt::Applied { .. } => {
                 batch::mark(connection, Mark::Release).await?;
                 good.push((first, last));
             }

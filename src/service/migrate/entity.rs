@@ -1,28 +1,36 @@
 //! One entity of a session: its changes, the rows they release, and its deletions.
 
 use super::batch::{BatchEnd, BatchWorker};
+use super::budget::QuarantineBudget;
 use super::hands::{Hands, reader};
 use super::reader::{Batch, Packer};
 use super::stopped;
 use crate::context::Context;
+use crate::db::catalog::unique_columns;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::detection::{self, StoredChange};
-use crate::db::control::quarantine::refused_by_others;
+use crate::db::control::quarantine::{refused_by_others, refusing_constraints};
 use crate::db::control::session::{StepNow, save_step};
 use crate::db::source::Snapshot;
 use crate::db::statement::Statement;
 use crate::db::statement::apply::{ApplyStatements, Writer};
+use crate::db::statement::content::ContentStatements;
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
+use crate::domain::canonical::RowShape;
 use crate::domain::event::{Event, Level, Progress};
 use crate::domain::key::{Key, KeyFault};
 use crate::domain::resolve::ResolvedEntity;
 use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
+use crate::service::give_way::Patience;
 use crate::service::lease::HeldLease;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::channel;
 use uuid::Uuid;
+
+/// Rows that may swap their unique values with one another; they go in one transaction.
+const SWAPPED_TOGETHER: usize = 20_000;
 
 /// What every entity of a session shares.
 pub(crate) struct Session<'a> {
@@ -33,6 +41,8 @@ pub(crate) struct Session<'a> {
     pub installation_id: Uuid,
     pub writer: Writer,
     pub batch_size: usize,
+    pub patience: &'a Patience,
+    pub budget: Option<QuarantineBudget>,
 }
 
 /// What the batches of one entity add up to, over all phases of a session.
@@ -54,16 +64,17 @@ impl Tally {
 
 /// The work on one entity in one phase of a session.
 pub(crate) struct EntityWork<'a> {
-    session: &'a Session<'a>,
-    entity: &'a ResolvedEntity,
-    statements: SourceStatements,
-    worker: BatchWorker,
-    hands: Hands,
+    pub(super) session: &'a Session<'a>,
+    pub(super) entity: &'a ResolvedEntity,
+    pub(super) statements: SourceStatements,
+    pub(super) worker: BatchWorker,
+    pub(super) hands: Hands,
     tally: Tally,
     rows_total: u64,
+    batch_size: usize,
 }
 
-fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
+pub(super) fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
     let what = format!("a stored key of {entity} cannot be read");
     move |fault| Error::new(Kind::ControlState, what.clone()).cause(fault.to_string())
 }
@@ -81,6 +92,8 @@ impl<'a> EntityWork<'a> {
             detection::resume_point(&mut hands.control, session_id, &entity.name).await?;
         let worker = BatchWorker {
             statements: ApplyStatements::new(entity),
+            content: ContentStatements::new(entity),
+            shape: RowShape::new(entity),
             entity: entity.name.clone(),
             key_types: entity.key_types(),
             writer: session.writer,
@@ -88,6 +101,7 @@ impl<'a> EntityWork<'a> {
             number,
             revisits,
             tentative: false,
+            parking: None,
         };
         worker.prepare(&mut hands.writer).await?;
         Ok(EntityWork {
@@ -98,6 +112,7 @@ impl<'a> EntityWork<'a> {
             hands,
             tally: Tally::default(),
             rows_total,
+            batch_size: session.batch_size,
         })
     }
 
@@ -127,7 +142,6 @@ impl<'a> EntityWork<'a> {
                 &mut self.hands.control,
                 self.session.detection_id,
                 &self.entity.name,
-                false,
                 after,
                 i64::try_from(self.session.batch_size).unwrap_or(i64::MAX),
             )
@@ -156,7 +170,7 @@ impl<'a> EntityWork<'a> {
         self.apply_keys(&singles).await
     }
 
-    fn key(&self, stored: &Value) -> Result<Key> {
+    pub(super) fn key(&self, stored: &Value) -> Result<Key> {
         Key::from_json(stored, &self.entity.key_types()).map_err(unreadable(&self.entity.name))
     }
 
@@ -186,7 +200,7 @@ impl<'a> EntityWork<'a> {
         let packer = Packer {
             entity: self.entity.clone(),
             installation_id: self.session.installation_id,
-            batch_size: self.session.batch_size,
+            batch_size: self.batch_size,
         };
         let mut source = reader(&mut self.hands, self.session).await?;
         let statement = statement.clone();
@@ -217,15 +231,20 @@ impl<'a> EntityWork<'a> {
     async fn apply_batch(&mut self, batch: &Batch) -> Result<()> {
         self.session.lease.check()?;
         let end = self.worker.apply(&mut self.hands.writer, batch).await?;
-        self.finish_batch(&end)
+        self.finish_batch(&end)?;
+        if end.counts.quarantined > 0 {
+            self.session.check_budget(&mut self.hands.control).await?;
+        }
+        Ok(())
     }
 
-    fn finish_batch(&mut self, end: &BatchEnd) -> Result<()> {
+    pub(super) fn finish_batch(&mut self, end: &BatchEnd) -> Result<()> {
         let counts = end.counts;
         if counts.rows_in == 0 {
             return Ok(());
         }
         self.tally.counts.add(counts);
+        self.session.patience.advance();
         let message = format!(
             "batch {}: {} rows: {} inserted, {} updated, {} retired, {} set aside",
             self.worker.number - 1,
@@ -272,8 +291,30 @@ impl<'a> EntityWork<'a> {
 
     /// Applies rows whose missing parent has arrived, until no more are released.
     ///
-    /// A row that was released but is gone from the source stays in the list; the deletions see to it.
+    /// Rows that refer to later rows of their own table wait for those first; only when they did not arrive,
+    /// `missing = "quarantine"` is carried out.
     pub async fn release(&mut self) -> Result<()> {
+        self.release_arrived().await?;
+        let Some(statement) = ledger::waiting_for_themselves(self.entity) else {
+            return Ok(());
+        };
+        let stored = detection::stored_keys(&mut self.hands.control, &statement).await?;
+        let keys: Result<Vec<Key>> = stored.iter().map(|key| self.key(key)).collect();
+        let mut keys = keys?;
+        keys.sort();
+        self.worker.revisits = true;
+        self.worker.statements.strict = true;
+        let vanished = self.tally.vanished;
+        for page in keys.chunks(self.session.batch_size) {
+            self.apply_keys(page).await?;
+        }
+        self.worker.statements.strict = false;
+        self.tally.vanished = vanished;
+        Ok(())
+    }
+
+    /// A row that was released but is gone from the source stays in the list; the deletions see to it.
+    async fn release_arrived(&mut self) -> Result<()> {
         let mut before = Vec::new();
         loop {
             let keys = self.released_keys().await?;
@@ -295,9 +336,7 @@ impl<'a> EntityWork<'a> {
 
     /// Tries the rows once more that other rows stood in the way of; since then those may have moved or gone.
     pub async fn retry_refused(&mut self) -> Result<()> {
-        let session_id = self.session.writer.session_id;
-        let stored =
-            refused_by_others(&mut self.hands.control, session_id, &self.entity.name).await?;
+        let stored = refused_by_others(&mut self.hands.control, &self.entity.name).await?;
         let keys: Result<Vec<Key>> = stored.iter().map(|key| self.key(key)).collect();
         let mut keys = keys?;
         keys.sort();
@@ -307,8 +346,34 @@ impl<'a> EntityWork<'a> {
         for page in keys.chunks(self.session.batch_size) {
             self.apply_keys(page).await?;
         }
+        self.swap_refused().await?;
         self.worker.tentative = false;
         self.tally.vanished = vanished;
+        Ok(())
+    }
+
+    /// Sets rows that want each other's unique values in one transaction, after moving those out of the way.
+    async fn swap_refused(&mut self) -> Result<()> {
+        let name = &self.entity.name;
+        let control = &mut self.hands.control;
+        let constraints = refusing_constraints(control, name).await?;
+        if constraints.is_empty() {
+            return Ok(());
+        }
+        let columns = unique_columns(control, &self.entity.target, &constraints).await?;
+        let stored = refused_by_others(control, name).await?;
+        let keys: Result<Vec<Key>> = stored.iter().map(|key| self.key(key)).collect();
+        let mut keys = keys?;
+        keys.sort();
+        self.worker.parking = self.worker.statements.park(&columns);
+        if self.worker.parking.is_some() {
+            self.batch_size = SWAPPED_TOGETHER;
+            for page in keys.chunks(SWAPPED_TOGETHER) {
+                self.apply_keys(page).await?;
+            }
+        }
+        self.worker.parking = None;
+        self.batch_size = self.session.batch_size;
         Ok(())
     }
 
@@ -326,29 +391,5 @@ impl<'a> EntityWork<'a> {
         keys.sort();
         keys.dedup();
         Ok(keys)
-    }
-
-    /// Carries the delete policy out.
-    pub async fn apply_deletions(&mut self) -> Result<()> {
-        let mut after = 0;
-        loop {
-            let page = detection::read_changes(
-                &mut self.hands.control,
-                self.session.detection_id,
-                &self.entity.name,
-                true,
-                after,
-                i64::try_from(self.session.batch_size).unwrap_or(i64::MAX),
-            )
-            .await?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = last.ordinal;
-            let keys: Result<Vec<Key>> = page.iter().map(|change| self.key(&change.key)).collect();
-            self.session.lease.check()?;
-            let end = self.worker.retire(&mut self.hands.writer, &keys?).await?;
-            self.finish_batch(&end)?;
-        }
     }
 }

@@ -7,6 +7,7 @@ use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
 use crate::domain::connection::Side;
 use crate::domain::event::{Event, Level};
+use crate::domain::mapping::DeletePolicy;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::Result;
 use serde_json::json;
@@ -25,7 +26,9 @@ pub(crate) async fn check_target(
     schema::refuse_read_only(connection).await?;
     grants::require_control_schema(connection).await?;
     let needs = entities.iter().flat_map(|entity| {
-        RIGHTS.map(|right| Need {
+        let deletes = matches!(entity.delete, DeletePolicy::Delete).then_some("delete");
+        let rights = RIGHTS.into_iter().chain(deletes);
+        rights.map(|right| Need {
             table: entity.target.clone(),
             right,
         })

@@ -1,13 +1,15 @@
 //! One session from lease to report.
 
 use super::accounting::{EntityReport, MigrateReport, check};
+use super::budget::QuarantineBudget;
+use super::ending;
 use super::entity::{EntityWork, Session, Tally};
 use super::hands::HandsPool;
+use super::preflight;
 use super::{MigrateRequest, final_state, plan_of};
-use super::{ending, outage, preflight};
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
-use crate::db::control::quarantine::any_refused_by_others;
+use crate::db::control::quarantine::entities_refused_by_others;
 use crate::db::control::{batch, detection, schema, session as sessions, state};
 use crate::db::failure::is_full;
 use crate::db::server::Connection;
@@ -21,8 +23,10 @@ use crate::domain::resolve::ResolvedEntity;
 use crate::domain::session::Action;
 use crate::error::{Error, Kind, Result};
 use crate::service::detect::{DetectRequest, detect_in, watched};
+use crate::service::give_way::{Patience, Watch};
 use crate::service::journal::Journal;
 use crate::service::lease::HeldLease;
+use crate::service::outage::Rider;
 use crate::service::{host_name, process_id};
 use futures::future::join_all;
 use serde_json::json;
@@ -64,8 +68,14 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         started,
         begun: AtomicBool::new(false),
         width: AtomicUsize::new(request.max_concurrent),
+        patience: Patience::default(),
     };
-    let worked = outage::ride_out(&logging, &lease, || run.attempt()).await;
+    let rider = Rider {
+        context: &logging,
+        lease: Some(&lease),
+        patience: &run.patience,
+    };
+    let worked = rider.ride_out(|| run.attempt()).await;
     let (worked, ended) = ending::record(&logging, &lease, started.session_id, worked).await;
     let released = lease.release().await;
     let report = worked.map(|mut report| {
@@ -128,6 +138,7 @@ struct Run<'a> {
     begun: AtomicBool,
     /// How many entities are worked on at the same time; less when the servers have no room for more.
     width: AtomicUsize,
+    patience: Patience,
 }
 
 impl Run<'_> {
@@ -174,6 +185,7 @@ impl Run<'_> {
         let session_id = self.writer.session_id;
         self.announce(&plan, entities.len());
         let snapshot = Snapshot::take(&self.context.source, &watched(&entities)).await?;
+        let _watch = Watch::start(self.context, snapshot.holders(), &self.patience);
         let (detection_id, counts) = self.changes(control, &snapshot).await?;
         // In this order: the detection of a session that is refused must not become the one that others are measured by.
         self.guard_deletes(control, &entities, &counts).await?;
@@ -186,7 +198,10 @@ impl Run<'_> {
             installation_id: self.installation_id,
             writer: self.writer,
             batch_size: self.request.batch_size.clamp(1, 100_000),
+            patience: &self.patience,
+            budget: self.budget(&entities, &counts),
         };
+        session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;
         let done = self.waves(control, &session, &plan, &counts).await?;
         let entities = self.report(control, counts, &done).await?;
@@ -239,7 +254,8 @@ impl Run<'_> {
                 continue;
             }
             let known = detection::ledger_counts(control, &ledger::outcomes(entity)).await?;
-            let live = known.applied + known.quarantined + known.held + known.conflicted;
+            let live =
+                known.applied + known.quarantined + known.held + known.conflicted + known.kept;
             let live = u64::try_from(live).unwrap_or(0);
             let allowed = self.request.allow_deletes.get(&entity.name).copied();
             if replaced && allowed.is_none() {
@@ -251,6 +267,19 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    fn budget(
+        &self,
+        entities: &[&ResolvedEntity],
+        counts: &[DetectionCounts],
+    ) -> Option<QuarantineBudget> {
+        let limit = self.request.max_quarantine?;
+        let source_rows = counts.iter().map(|it| it.source_rows).sum();
+        Some(QuarantineBudget {
+            entities: entities.iter().map(|it| it.name.clone()).collect(),
+            rows: limit.of(source_rows),
+        })
     }
 
     async fn save_steps(
@@ -315,12 +344,21 @@ impl Run<'_> {
                 done.entry(it.entity.clone()).or_default().add(tally);
             }
         }
-        // In wave order, so that children of rows that get in now are released in the same run.
-        let retry = any_refused_by_others(control, self.writer.session_id).await?;
-        for it in all.iter().filter(|_| retry) {
-            let tally = self
-                .phase(session, &pool, &it.entity, Phase::Retries)
-                .await?;
+        let refused = entities_refused_by_others(control).await?;
+        if refused.is_empty() {
+            return Ok(done);
+        }
+        // Retries go in wave order, so that children of rows that get in now are released in the same run;
+        // deletions against it.
+        let forth = all.iter().map(|it| (it, Phase::Retries));
+        let loosen = all.iter().map(|it| (it, Phase::Loosening(&it.deferred)));
+        let back = all.iter().rev().map(|it| (it, Phase::Redeletions));
+        for (it, phase) in forth.chain(loosen).chain(back) {
+            let deletes = !matches!(phase, Phase::Retries);
+            if deletes && !refused.contains(&it.entity) {
+                continue;
+            }
+            let tally = self.phase(session, &pool, &it.entity, phase).await?;
             done.entry(it.entity.clone()).or_default().add(tally);
         }
         Ok(done)
@@ -331,7 +369,7 @@ impl Run<'_> {
         session: &Session<'_>,
         pool: &HandsPool,
         entity: &str,
-        phase: Phase,
+        phase: Phase<'_>,
     ) -> Result<Tally> {
         let entity = session.context.entities.iter().find(|it| it.name == entity);
         let entity =
@@ -339,13 +377,15 @@ impl Run<'_> {
         let (hands, _slot) = pool.take().await?;
         let total = match phase {
             Phase::Changes { total, .. } => total,
-            Phase::Releases | Phase::Deletions | Phase::Retries => 0,
+            _ => 0,
         };
         let mut work = EntityWork::begin(session, entity, total, hands).await?;
         match phase {
             Phase::Changes { wave, total } => self.changes_step(&mut work, wave, total).await?,
             Phase::Releases => work.release().await?,
             Phase::Deletions => work.apply_deletions().await?,
+            Phase::Loosening(parents) => work.loosen(parents).await?,
+            Phase::Redeletions => work.retry_deletions().await?,
             Phase::Retries => {
                 work.retry_refused().await?;
                 work.release().await?;
@@ -424,7 +464,7 @@ fn batch_counts(step: &sessions::StepRow) -> BatchCounts {
 type Tallies = BTreeMap<String, Tally>;
 
 /// What is done to an entity.
-enum Phase {
+enum Phase<'a> {
     /// New and modified rows, then the rows they release.
     Changes { wave: i32, total: u64 },
     /// Rows whose deferred parent has arrived.
@@ -433,6 +473,10 @@ enum Phase {
     Deletions,
     /// Rows that other rows stood in the way of, then the rows they release.
     Retries,
+    /// Rows of a circle that are gone and refer to these parents, which are gone as well.
+    Loosening(&'a [String]),
+    /// Rows that are gone, but that other rows kept in the target.
+    Redeletions,
 }
 
 fn changes_of(counts: &[DetectionCounts], entity: &str) -> u64 {

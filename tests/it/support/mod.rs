@@ -36,6 +36,52 @@ impl Bench {
         }
     }
 
+    /// Starts both servers with a small schema of its own, rows included, and its mapping.
+    pub async fn small(source: &str, target: &str, mapping: &str) -> Bench {
+        let bench = Bench::empty().await;
+        bench.remap(mapping);
+        run_sql(&mut bench.source().await, source).await;
+        run_sql(&mut bench.target().await, target).await;
+        bench
+    }
+
+    /// Writes another mapping.
+    pub fn remap(&self, mapping: &str) {
+        std::fs::write(self.mapping_path(), mapping).unwrap();
+    }
+
+    /// Changes the source.
+    pub async fn in_source(&self, sql: &str) {
+        run_sql(&mut self.source().await, sql).await;
+    }
+
+    /// Changes the target, as somebody other than diffmig.
+    pub async fn in_target(&self, sql: &str) {
+        run_sql(&mut self.target().await, sql).await;
+    }
+
+    /// Reads text rows of the target, with `|` between columns.
+    pub async fn target_lines(&self, sql: &str) -> Vec<String> {
+        let mut target = self.target().await;
+        let rows = sqlx::query(AssertSqlSafe(sql.to_owned()));
+        let rows = rows.fetch_all(&mut target).await.unwrap();
+        let line = |row: &sqlx::postgres::PgRow| {
+            let values = (0..row.len()).map(|at| row.get::<Option<String>, _>(at));
+            let values = values.map(|it| it.unwrap_or_else(|| "-".to_owned()));
+            values.collect::<Vec<_>>().join("|")
+        };
+        rows.iter().map(line).collect()
+    }
+
+    /// Runs `migrate` and checks how it ends.
+    pub async fn migrate(&self, arguments: &[&str], code: i32) -> command::Said {
+        let mut all = vec!["migrate", "-q"];
+        all.extend(arguments);
+        let said = self.say(&all).await;
+        assert_eq!(said.code, Some(code), "{arguments:?}: {said:?}");
+        said
+    }
+
     pub fn mapping_path(&self) -> PathBuf {
         self.directory.path().join("diffmig.toml")
     }
@@ -136,6 +182,14 @@ pub fn expected(day: &str) -> BTreeMap<String, BTreeMap<String, i64>> {
     let all: BTreeMap<String, BTreeMap<String, BTreeMap<String, i64>>> =
         toml::from_str(EXPECTED_COUNTS).unwrap();
     all[day].clone()
+}
+
+/// Runs a script.
+pub async fn run_sql(connection: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(connection)
+        .await
+        .unwrap();
 }
 
 /// Runs a query that returns one number.

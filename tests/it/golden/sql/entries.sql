@@ -178,12 +178,13 @@ when outcome = 'applied' then 'a'
 when outcome = 'conflicted' and deleted_at is not null then 'd'
 when outcome = 'conflicted' then 'c'
 when outcome = 'quarantined' then case
-when target_xmin is null or deleted_at is not null then 'q' else 'Q' end else case
-when target_xmin is null or deleted_at is not null then 'h' else 'H' end end)::"char"
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
 from diffmig."ledger_entries" order by k0
 
 -- stage: create
-drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 text, c1 bigint, c1e text, c2 bigint, c3 text, c4 text, c5 text, c6 bool, c7 timestamptz, fault text, new_id uuid, row_hash bytea, n integer) on commit preserve rows
+drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 text, c1 bigint, c1e text, c2 bigint, c3 text, c4 text, c5 text, c6 bool, c7 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows
 
 -- stage: fill
 copy pg_temp.diffmig_stage (k0, c0, c1, c1e, c2, c3, c4, c5, c6, c7, fault, new_id, row_hash, n)
@@ -206,7 +207,7 @@ left join diffmig."ledger_profiles" r1_1 on r1_1.k0 = s.c1 and s.c1e = 'profiles
 left join diffmig."ledger_tickets" r1_2 on r1_2.k0 = s.c1 and s.c1e = 'tickets' and r1_2.target_xmin is not null
 left join diffmig."ledger_profiles" r2_0 on r2_0.k0 = s.c2 and r2_0.target_xmin is not null
 where s.n between 0 and 4999),
-planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case
+planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, e.edited, case
 when r.bad is not null then 'quarantined'
 when r.waits then 'held' 
 when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
@@ -220,9 +221,10 @@ from r.c4 collate "C" or t."preview"::text collate "C" is distinct
 from r.c5 collate "C" or t."is_read" is distinct
 from r.c6 or t."sent_at" is distinct
 from r.c7) then 'identical'
-when r.l_xmin is not null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
+when e.edited then 'conflicted' else 'updated' end as action
 from resolved r
-left join "public"."entries" t on t."id" = coalesce(r.l_id, r.new_id)),
+left join "public"."entries" t on t."id" = coalesce(r.l_id, r.new_id) cross join lateral (select coalesce(t.xmin <> r.l_xmin and t.xmin is distinct
+from r.seen, false) as edited) e),
 inserted as (insert into "public"."entries" ("id", "legacy_entry_id", "target_kind", "target_id", "author_id", "subject", "body", "preview", "is_read", "sent_at")
 select p.id, p.k0, p.c0::entry_target, coalesce(p.f1_0, p.f1_1, p.f1_2),
 coalesce(p.f2_0),
@@ -255,11 +257,17 @@ select 'entries', jsonb_build_array(p.k0),
 case p.action
 when 'quarantined' then 'open'
 when 'held' then 'held' else 'conflict' end, case p.action
-when 'quarantined' then split_part(p.bad, '|', 1)
+when 'quarantined' then split_part(coalesce(p.bad, '40000|' || case
+when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+'|', 1)
 when 'held' then '23503' else '40000' end, case p.action
-when 'quarantined' then nullif(split_part(p.bad, '|', 3),
+when 'quarantined' then nullif(split_part(coalesce(p.bad, '40000|' || case
+when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+'|', 3),
 '') end, case
-when p.action = 'quarantined' then split_part(p.bad, '|', 2)
+when p.action = 'quarantined' then split_part(coalesce(p.bad, '40000|' || case
+when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+'|', 2)
 when p.action = 'held' then 'waits for a parent that is not there'
 when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
 from planned p
@@ -284,7 +292,7 @@ union all
 select 'entries', jsonb_build_array(p.k0),
 'author_id', 'profiles', jsonb_build_array(p.c2)
 from planned p
-where p.action not in ('quarantined', 'held', 'conflicted') and p.f2_0 is null and p.c2 is not null
+where (p.action not in ('quarantined', 'held') or (p.edited and p.t_xmin is not null)) and p.f2_0 is null and p.c2 is not null
 on conflict (entity, key, column_name) do update set parent_entity = excluded.parent_entity, parent_key = excluded.parent_key)
 select count(*),
 count(*) filter (where action = 'inserted'),
@@ -296,41 +304,90 @@ count(*) filter (where action = 'quarantined'),
 (select count(*)
 from inserted),
 (select count(*)
-from updated)
+from updated),
+count(*) filter (where edited and action in ('conflicted', 'quarantined'))
 from planned
 
+-- content: staged rows that seem edited
+select l.k0::bigint, t."target_kind"::text, (case
+when t."target_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'target_id')::bigint else coalesce((select b.k0
+from diffmig."ledger_clients" b
+where b.target_id = t."target_id" limit 1),
+(select b.k0
+from diffmig."ledger_profiles" b
+where b.target_id = t."target_id" limit 1),
+(select b.k0
+from diffmig."ledger_tickets" b
+where b.target_id = t."target_id" limit 1)) end)::bigint, (case
+when t."target_id" is null then (select w.parent_entity
+from diffmig.pending_reference w
+where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'target_id') else case
+when (select b.k0
+from diffmig."ledger_clients" b
+where b.target_id = t."target_id" limit 1) is not null then 'clients'
+when (select b.k0
+from diffmig."ledger_profiles" b
+where b.target_id = t."target_id" limit 1) is not null then 'profiles'
+when (select b.k0
+from diffmig."ledger_tickets" b
+where b.target_id = t."target_id" limit 1) is not null then 'tickets' end end)::text, (case
+when t."author_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'author_id')::bigint else (select b.k0
+from diffmig."ledger_profiles" b
+where b.target_id = t."author_id" limit 1) end)::bigint, t."subject"::text, t."body"::text, t."preview"::text, t."is_read"::bool, t."sent_at"::timestamptz, null::text, null::bigint, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash)
+from pg_temp.diffmig_stage g join diffmig."ledger_entries" l on l.k0 = g.k0 join "public"."entries" t on t."id" = l.target_id
+where l.deleted_at is null and t.xmin <> l.target_xmin
+
 -- retire
-with gone as materialized (select l.*, t.xmin as t_xmin, l.target_xmin is not null and t.xmin is not null and t.xmin <> l.target_xmin as edited, (l.target_xmin is not null and t.xmin is not null) and not (l.target_xmin is not null and t.xmin is not null and t.xmin <> l.target_xmin) as acts
-from unnest('{3,-4}'::bigint[]) as g (k0) join diffmig."ledger_entries" l on l.k0 = g.k0
+with doomed as materialized (select l.*, t.xmin as t_xmin, coalesce(t.xmin <> l.target_xmin and t.xmin is distinct
+from g.seen, false) as edited, g.fault as given
+from unnest('{3,-4}'::bigint[], array[null, null]::xid[], array[null, null]::text[]) as g (k0, seen, fault) join diffmig."ledger_entries" l on l.k0 = g.k0
 left join "public"."entries" t on t."id" = l.target_id
 where l.deleted_at is null or l.outcome in ('quarantined', 'held')),
+judged as materialized (select d.*, d.given as fault
+from doomed d),
+gone as materialized (select j.*, true and not j.edited and j.fault is null and j.target_xmin is not null and j.t_xmin is not null as acts
+from judged j),
 changed as (update "public"."entries" t set "deleted_at" = now()
 from gone g
 where g.acts and t."id" = g.target_id and t.xmin = g.t_xmin
 returning 1),
-recorded as (update diffmig."ledger_entries" l set deleted_at = now(),
-outcome = (case
+recorded as (update diffmig."ledger_entries" l set deleted_at = case
+when g.fault is null then now() end, outcome = (case
+when g.fault is not null then 'undeleted'
 when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = false, target_xmin = case
-when g.acts then ((pg_catalog.txid_current() & 4294967295)::text)::xid else l.target_xmin end, session_number = 7
+when g.acts then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when g.t_xmin is not null then l.target_xmin end, session_number = 7
 from gone g
 where l.k0 = g.k0),
-aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, reason, first_session, last_session)
+aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session)
 select 'entries', jsonb_build_array(g.k0),
-'conflict', '40000', 'deleted in the source, changed in the target', '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
+case
+when g.fault is null then 'conflict' else 'open' end, case
+when g.fault is null then '40000' else split_part(g.fault, '|', 1) end, nullif(split_part(g.fault, '|', 3),
+''),
+case
+when g.fault is null then 'deleted in the source, changed in the target' else 'gone
+from the source, and its target row cannot go: ' || split_part(g.fault, '|', 2) end, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
 from gone g
-where g.edited
-on conflict (entity, key) do update set status = excluded.status, reason = excluded.reason, sqlstate = excluded.sqlstate, constraint_name = null, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
+where g.edited or g.fault is not null
+on conflict (entity, key) do update set status = excluded.status, reason = excluded.reason, sqlstate = excluded.sqlstate, constraint_name = excluded.constraint_name, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
 settled as (update diffmig.quarantine q set status = 'resolved', updated_at = now()
 from gone g
-where not g.edited and q.entity = 'entries' and q.key = jsonb_build_array(g.k0) and q.status <> 'resolved'),
+where not g.edited and g.fault is null and q.entity = 'entries' and q.key = jsonb_build_array(g.k0) and q.status <> 'resolved'),
 released as (delete
 from diffmig.pending_reference w using gone g
 where w.entity = 'entries' and w.key = jsonb_build_array(g.k0))
 select count(*),
-count(*) filter (where not edited),
-count(*) filter (where edited),
+count(*) filter (where not edited and fault is null),
+count(*) filter (where edited and fault is null),
+count(*) filter (where fault is not null),
 count(*) filter (where acts),
 (select count(*)
-from changed)
+from changed),
+count(*) filter (where edited)
 from gone
 

@@ -52,12 +52,13 @@ when outcome = 'applied' then 'a'
 when outcome = 'conflicted' and deleted_at is not null then 'd'
 when outcome = 'conflicted' then 'c'
 when outcome = 'quarantined' then case
-when target_xmin is null or deleted_at is not null then 'q' else 'Q' end else case
-when target_xmin is null or deleted_at is not null then 'h' else 'H' end end)::"char"
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
 from diffmig."ledger_topics" order by k0
 
 -- stage: create
-drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 bigint, c1 text, c2 int4, c3 timestamptz, fault text, new_id uuid, row_hash bytea, n integer) on commit preserve rows; create index on pg_temp.diffmig_stage (c0); create index on pg_temp.diffmig_stage (k0)
+drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 bigint, c1 text, c2 int4, c3 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows; create index on pg_temp.diffmig_stage (c0); create index on pg_temp.diffmig_stage (k0)
 
 -- stage: fill
 copy pg_temp.diffmig_stage (k0, c0, c1, c2, c3, fault, new_id, row_hash, n)
@@ -94,7 +95,7 @@ where p.k0 = s.c0 and p.n between 0 and 4999 and not exists (select
 from stuck b
 where b.k0 = p.k0)) r0_0_stage on true
 where s.n between 0 and 4999),
-planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, case
+planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, e.edited, case
 when r.bad is not null then 'quarantined'
 when r.waits then 'held' 
 when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
@@ -104,9 +105,10 @@ from coalesce(r.f0_0) or t."title"::text collate "C" is distinct
 from r.c1 collate "C" or t."position" is distinct
 from r.c2 or t."created_at" is distinct
 from r.c3) then 'identical'
-when r.l_xmin is not null and t.xmin <> r.l_xmin then 'conflicted' else 'updated' end as action
+when e.edited then 'conflicted' else 'updated' end as action
 from resolved r
-left join "public"."topics" t on t."id" = coalesce(r.l_id, r.new_id)),
+left join "public"."topics" t on t."id" = coalesce(r.l_id, r.new_id) cross join lateral (select coalesce(t.xmin <> r.l_xmin and t.xmin is distinct
+from r.seen, false) as edited) e),
 inserted as (insert into "public"."topics" ("id", "legacy_topic_id", "parent_id", "title", "position", "created_at")
 select p.id, p.k0, coalesce(p.f0_0),
 p.c1, p.c2, p.c3
@@ -136,11 +138,17 @@ select 'topics', jsonb_build_array(p.k0),
 case p.action
 when 'quarantined' then 'open'
 when 'held' then 'held' else 'conflict' end, case p.action
-when 'quarantined' then split_part(p.bad, '|', 1)
+when 'quarantined' then split_part(coalesce(p.bad, '40000|' || case
+when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+'|', 1)
 when 'held' then '23503' else '40000' end, case p.action
-when 'quarantined' then nullif(split_part(p.bad, '|', 3),
+when 'quarantined' then nullif(split_part(coalesce(p.bad, '40000|' || case
+when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+'|', 3),
 '') end, case
-when p.action = 'quarantined' then split_part(p.bad, '|', 2)
+when p.action = 'quarantined' then split_part(coalesce(p.bad, '40000|' || case
+when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+'|', 2)
 when p.action = 'held' then 'waits for a parent that is not there'
 when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
 from planned p
@@ -162,39 +170,64 @@ count(*) filter (where action = 'quarantined'),
 (select count(*)
 from inserted),
 (select count(*)
-from updated)
+from updated),
+count(*) filter (where edited and action in ('conflicted', 'quarantined'))
 from planned
 
+-- content: staged rows that seem edited
+select l.k0::bigint, (case
+when t."parent_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'topics' and w.key = jsonb_build_array(l.k0) and w.column_name = 'parent_id')::bigint else (select b.k0
+from diffmig."ledger_topics" b
+where b.target_id = t."parent_id" limit 1) end)::bigint, t."title"::text, t."position"::int4, t."created_at"::timestamptz, null::text, null::bigint, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash)
+from pg_temp.diffmig_stage g join diffmig."ledger_topics" l on l.k0 = g.k0 join "public"."topics" t on t."id" = l.target_id
+where l.deleted_at is null and t.xmin <> l.target_xmin
+
 -- retire
-with gone as materialized (select l.*, t.xmin as t_xmin, false as edited, (false) and not (false) as acts
-from unnest('{3,-4}'::bigint[]) as g (k0) join diffmig."ledger_topics" l on l.k0 = g.k0
+with doomed as materialized (select l.*, t.xmin as t_xmin, false as edited, g.fault as given
+from unnest('{3,-4}'::bigint[], array[null, null]::xid[], array[null, null]::text[]) as g (k0, seen, fault) join diffmig."ledger_topics" l on l.k0 = g.k0
 left join "public"."topics" t on t."id" = l.target_id
 where l.deleted_at is null or l.outcome in ('quarantined', 'held')),
+judged as materialized (select d.*, d.given as fault
+from doomed d),
+gone as materialized (select j.*, false and not j.edited and j.fault is null and j.target_xmin is not null and j.t_xmin is not null as acts
+from judged j),
 changed as (select 1
 where false),
-recorded as (update diffmig."ledger_topics" l set deleted_at = now(),
-outcome = (case
+recorded as (update diffmig."ledger_topics" l set deleted_at = case
+when g.fault is null then now() end, outcome = (case
+when g.fault is not null then 'undeleted'
 when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = false, target_xmin = case
-when g.acts then ((pg_catalog.txid_current() & 4294967295)::text)::xid else l.target_xmin end, session_number = 7
+when g.acts then g.target_xmin
+when g.t_xmin is not null then l.target_xmin end, session_number = 7
 from gone g
 where l.k0 = g.k0),
-aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, reason, first_session, last_session)
+aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session)
 select 'topics', jsonb_build_array(g.k0),
-'conflict', '40000', 'deleted in the source, changed in the target', '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
+case
+when g.fault is null then 'conflict' else 'open' end, case
+when g.fault is null then '40000' else split_part(g.fault, '|', 1) end, nullif(split_part(g.fault, '|', 3),
+''),
+case
+when g.fault is null then 'deleted in the source, changed in the target' else 'gone
+from the source, and its target row cannot go: ' || split_part(g.fault, '|', 2) end, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
 from gone g
-where g.edited
-on conflict (entity, key) do update set status = excluded.status, reason = excluded.reason, sqlstate = excluded.sqlstate, constraint_name = null, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
+where g.edited or g.fault is not null
+on conflict (entity, key) do update set status = excluded.status, reason = excluded.reason, sqlstate = excluded.sqlstate, constraint_name = excluded.constraint_name, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
 settled as (update diffmig.quarantine q set status = 'resolved', updated_at = now()
 from gone g
-where not g.edited and q.entity = 'topics' and q.key = jsonb_build_array(g.k0) and q.status <> 'resolved'),
+where not g.edited and g.fault is null and q.entity = 'topics' and q.key = jsonb_build_array(g.k0) and q.status <> 'resolved'),
 released as (delete
 from diffmig.pending_reference w using gone g
 where w.entity = 'topics' and w.key = jsonb_build_array(g.k0))
 select count(*),
-count(*) filter (where not edited),
-count(*) filter (where edited),
+count(*) filter (where not edited and fault is null),
+count(*) filter (where edited and fault is null),
+count(*) filter (where fault is not null),
 count(*) filter (where acts),
 (select count(*)
-from changed)
+from changed),
+count(*) filter (where edited)
 from gone
 

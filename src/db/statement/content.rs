@@ -1,0 +1,153 @@
+//! The target's side of the canonical row, read back for rows that somebody may have edited.
+//!
+//! The fields are those of the source's projection, so that an untouched row has the row hash it was applied with.
+
+use super::ledger::ledger_name;
+use super::retire::Doomed;
+use super::source::key_arrays;
+use super::{Statement, key_equality, key_names};
+use crate::domain::identifier::{quote_identifier, quote_literal};
+use crate::domain::key::{Key, KeyFault};
+use crate::domain::resolve::{ResolvedColumn, ResolvedEntity, ResolvedValue};
+
+/// Extra fields after those of the canonical row: ordinal, `xmin`, the hash that was applied last.
+pub const EXTRA_FIELDS: usize = 3;
+
+/// Statements that read suspects: rows whose `xmin` is not the one that the ledger knows.
+#[derive(Debug, Clone)]
+pub struct ContentStatements {
+    entity: ResolvedEntity,
+    select: String,
+}
+
+impl ContentStatements {
+    /// Compiles the entity.
+    pub fn new(entity: &ResolvedEntity) -> Self {
+        let types = entity.key_types();
+        let keys = types.iter().enumerate();
+        let mut fields: Vec<String> = keys
+            .map(|(index, key_type)| format!("l.k{index}::{}", key_type.sql_type()))
+            .collect();
+        let compared = entity.compared_count();
+        let mut owned = Vec::new();
+        for (index, column) in entity.columns.iter().enumerate() {
+            let values = values(entity, column);
+            if index < compared {
+                fields.extend(values);
+            } else {
+                // What the target owns is never compared; its place is kept.
+                owned.extend(values.iter().map(|_| "null::text".to_owned()));
+            }
+        }
+        fields.push("null::text".into());
+        fields.extend(owned);
+        if entity.id_time.is_some() {
+            fields.push("null::bigint".into());
+        }
+        ContentStatements {
+            select: fields.join(", "),
+            entity: entity.clone(),
+        }
+    }
+
+    fn suspects(&self, rows: &str) -> Statement {
+        let entity = &self.entity;
+        let keys = entity.source.key.len();
+        Statement::new(format!(
+            "select {}, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash) from {rows} join {} l on {} \
+             join {} t on t.{} = l.target_id where l.deleted_at is null and t.xmin <> l.target_xmin",
+            self.select,
+            ledger_name(&entity.name),
+            key_equality("l", "g", keys),
+            entity.target.sql(),
+            quote_identifier(&entity.id_column)
+        ))
+    }
+
+    /// Suspects among the staged rows.
+    pub fn staged(&self) -> Statement {
+        self.suspects(&format!("{} g", super::apply::STAGE))
+    }
+
+    /// Suspects among keys that are gone from the source.
+    ///
+    /// # Errors
+    /// A key that does not fit the entity.
+    pub fn doomed(&self, doomed: &[Doomed]) -> Result<Statement, KeyFault> {
+        let types = self.entity.key_types();
+        let keys: Vec<Key> = doomed.iter().map(|it| it.key.clone()).collect();
+        let arrays = key_arrays(&keys, &types)?;
+        let names = key_names(types.len()).join(", ");
+        Ok(self.suspects(&format!(
+            "(select {names}, o - 1 as n from unnest({}) with ordinality as u ({names}, o)) g",
+            arrays.join(", ")
+        )))
+    }
+}
+
+/// The fields of one column, as the source's projection makes them.
+fn values(entity: &ResolvedEntity, column: &ResolvedColumn) -> Vec<String> {
+    let name = format!("t.{}", quote_identifier(&column.name));
+    match &column.value {
+        ResolvedValue::Scalar => {
+            let to = &column.transport.sql;
+            let value = format!("{name}::{to}");
+            vec![match column.transport.base.as_str() {
+                "float4" | "float8" => format!("({value} + 0.0::{to})::{to}"),
+                "numeric" if to == "numeric" => format!("trim_scale({value})"),
+                _ => value,
+            }]
+        }
+        ResolvedValue::Json { .. } => vec![format!("{name}::text")],
+        ResolvedValue::Reference { entity: parent, .. } => {
+            let pending = pending(entity, column, "(w.parent_key ->> 0)");
+            let found = parent_key(parent, &name);
+            let to = column.key_type.sql_type();
+            vec![format!(
+                "(case when {name} is null then {pending}::{to} else {found} end)::{to}"
+            )]
+        }
+        ResolvedValue::Poly { targets, .. } => {
+            let mut parents: Vec<&str> = targets.iter().map(|it| it.entity.as_str()).collect();
+            parents.dedup();
+            let keys: Vec<String> = parents.iter().map(|it| parent_key(it, &name)).collect();
+            let arms = parents.iter().zip(&keys).map(|(parent, key)| {
+                format!(" when {key} is not null then {}", quote_literal(parent))
+            });
+            let to = column.key_type.sql_type();
+            let key = pending(entity, column, "(w.parent_key ->> 0)");
+            let kind = pending(entity, column, "w.parent_entity");
+            vec![
+                format!(
+                    "(case when {name} is null then {key}::{to} else coalesce({}) end)::{to}",
+                    keys.join(", ")
+                ),
+                format!(
+                    "(case when {name} is null then {kind} else case{} end end)::text",
+                    arms.collect::<String>()
+                ),
+            ]
+        }
+    }
+}
+
+/// Translates a target id back to the source key.
+fn parent_key(parent: &str, id: &str) -> String {
+    let ledger = ledger_name(parent);
+    format!("(select b.k0 from {ledger} b where b.target_id = {id} limit 1)")
+}
+
+/// What a reference that is NULL for now will be.
+fn pending(entity: &ResolvedEntity, column: &ResolvedColumn, value: &str) -> String {
+    let keys: Vec<String> = key_names(entity.source.key.len())
+        .iter()
+        .map(|key| format!("l.{key}"))
+        .collect();
+    format!(
+        "(select {value} from diffmig.pending_reference w where w.entity = {} \
+         and w.key = jsonb_build_array({}) and w.column_name = {})",
+        quote_literal(&entity.name),
+        keys.join(", "),
+        quote_literal(&column.name)
+    )
+}

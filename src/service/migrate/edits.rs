@@ -1,0 +1,92 @@
+//! Looks closer at target rows that seem edited: another `xmin` alone is no edit.
+//!
+//! A restored dump, a rewritten table or a change of a column that the target owns moves the `xmin` and
+//! leaves what diffmig wrote. The content that is mapped is read back and hashed the way the source's rows are.
+
+use super::batch::{BatchWorker, Load};
+use crate::db::TupleStream;
+use crate::db::control::batch;
+use crate::db::server::Connection;
+use crate::domain::canonical::CanonicalRow;
+use crate::domain::connection::Side;
+use crate::domain::tuple::Tuple;
+use crate::error::{Error, Kind, Result};
+
+/// A row of a load whose target row holds what was applied last.
+struct Untouched {
+    ordinal: usize,
+    xmin: u32,
+}
+
+/// Notes the rows of a load that only seem edited; the next attempt takes them as they are, as long as
+/// their `xmin` does not move again.
+///
+/// # Errors
+/// The target cannot be read.
+pub(crate) async fn note_untouched(
+    worker: &BatchWorker,
+    connection: &mut Connection,
+    load: &mut Load<'_>,
+) -> Result<()> {
+    let untouched = find(worker, connection, load).await?;
+    match load {
+        Load::Staged(_) => {
+            let rows: Vec<(usize, u32)> =
+                untouched.iter().map(|it| (it.ordinal, it.xmin)).collect();
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let note = worker.statements.note_seen(&rows);
+            batch::run(connection, "noting untouched rows", &note).await
+        }
+        Load::Doomed(doomed) => {
+            for it in untouched {
+                if let Some(row) = doomed.get_mut(it.ordinal) {
+                    row.seen = Some(it.xmin);
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn find(
+    worker: &BatchWorker,
+    connection: &mut Connection,
+    load: &Load<'_>,
+) -> Result<Vec<Untouched>> {
+    let statement = worker.suspects(load)?;
+    let what = format!("the target rows of {}", worker.entity);
+    let mut rows = TupleStream::open(Side::Target, connection, &statement, what).await?;
+    let fields = worker.shape.total_fields();
+    let mut row = CanonicalRow::new(worker.shape.clone());
+    let mut untouched = Vec::new();
+    while let Some(tuple) = rows.next().await? {
+        let extra = extra_fields(&tuple, fields);
+        let read = row.read(tuple);
+        let (Some((found, applied)), Ok(())) = (extra, read) else {
+            let what = format!("a target row of {} cannot be read back", worker.entity);
+            return Err(Error::new(Kind::Unexpected, what));
+        };
+        if *row.hash() == applied {
+            untouched.push(found);
+        }
+    }
+    Ok(untouched)
+}
+
+/// Reads ordinal, `xmin` and the hash that was applied last.
+fn extra_fields(tuple: &Tuple, skipped: usize) -> Option<(Untouched, [u8; 16])> {
+    let mut fields = tuple
+        .fields()
+        .skip(skipped)
+        .map(|field| field.ok().flatten());
+    let ordinal = i32::from_be_bytes(fields.next()??.try_into().ok()?);
+    let xmin = u32::from_be_bytes(fields.next()??.try_into().ok()?);
+    let applied = fields.next()??.try_into().ok()?;
+    let found = Untouched {
+        ordinal: usize::try_from(ordinal).ok()?,
+        xmin,
+    };
+    Some((found, applied))
+}

@@ -1,0 +1,108 @@
+//! Rides out lost connections, locks and snapshots that had to be given back: waits, and begins anew from
+//! what the ledger says.
+
+use super::give_way::Patience;
+use crate::context::Context;
+use crate::domain::event::{Event, Level};
+use crate::error::{Kind, Result};
+use crate::service::lease::HeldLease;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// How long servers may be away, or locks be held, without any progress before the work is given up.
+const OUTAGE_BUDGET: Duration = Duration::from_secs(600);
+/// The first pause between two tries; it doubles from try to try.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long those who waited behind our locks are given before the locks are asked for again.
+const AFTER_YOU: Duration = Duration::from_secs(2);
+
+/// What is needed to go on after an interruption.
+pub(crate) struct Rider<'a> {
+    pub context: &'a Context,
+    /// The lease that the work needs, if any.
+    pub lease: Option<&'a HeldLease>,
+    /// Why the source's snapshot was given back, and how far the work has come.
+    pub patience: &'a Patience,
+}
+
+impl Rider<'_> {
+    /// Does the work again as long as it fails for want of a connection or a lock, and the budget lasts.
+    ///
+    /// A lost reply to COMMIT needs no care of its own: a batch that was committed is found in the ledger,
+    /// one that was not is detected again.
+    ///
+    /// # Errors
+    /// Whatever else stops the work, a lost lease, or an outage beyond the budget (exit 10 or 15).
+    pub async fn ride_out<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut away_since: Option<Instant> = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let progress = self.patience.progress();
+            let error = match Box::pin(work()).await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if self.patience.progress() > progress {
+                away_since = None;
+                pause = FIRST_PAUSE;
+            }
+            if self.context.interrupt.is_raised() {
+                return Err(error);
+            }
+            if let Some(reason) = self.patience.take_reason() {
+                self.say(format!(
+                    "released the source snapshot because {reason}; taking a new one in {} s",
+                    AFTER_YOU.as_secs()
+                ));
+                tokio::time::sleep(AFTER_YOU).await;
+                self.check_lease().await?;
+                continue;
+            }
+            if !matches!(error.kind(), Kind::Connect | Kind::Busy) {
+                return Err(error);
+            }
+            if away_since.get_or_insert_with(Instant::now).elapsed() > OUTAGE_BUDGET {
+                return Err(error
+                    .state("every finished batch is committed")
+                    .next("run the same command again when the server is back"));
+            }
+            self.say(format!(
+                "{error}{}; trying again in {:.1} s",
+                error
+                    .cause_text()
+                    .map(|cause| format!(" ({cause})"))
+                    .unwrap_or_default(),
+                pause.as_secs_f32()
+            ));
+            tokio::time::sleep(pause).await;
+            self.check_lease().await?;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Only a lost lease is a reason to stop; a target that is still away is found out by the work itself.
+    async fn check_lease(&self) -> Result<()> {
+        let Some(lease) = self.lease else {
+            return Ok(());
+        };
+        match lease.prove().await {
+            Err(error) if error.kind() == Kind::Fenced => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn say(&self, message: String) {
+        self.context.emit(Event::Logged {
+            level: Level::Warn,
+            entity: None,
+            operation: "reconnect",
+            message,
+            context: json!({}),
+        });
+    }
+}
