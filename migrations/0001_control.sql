@@ -18,8 +18,8 @@ create table diffmig.session (
   session_id uuid primary key,
   number integer generated always as identity unique,
   command text not null,
-  state text not null check (state in ('running', 'pausing', 'paused', 'cancelling', 'cancelled',
-    'completed', 'completed_with_rejects', 'failed')),
+  state text not null default 'pending' check (state in ('pending', 'running', 'pausing', 'paused',
+    'cancelling', 'cancelled', 'completed', 'completed_with_rejects', 'failed')),
   detection_id uuid,
   mapping_digest text not null,
   host text not null,
@@ -33,7 +33,7 @@ create table diffmig.session (
     = (state in ('cancelled', 'completed', 'completed_with_rejects', 'failed')))
 );
 create unique index session_one_live on diffmig.session ((true))
-  where state in ('running', 'pausing', 'paused', 'cancelling');
+  where state in ('pending', 'running', 'pausing', 'paused', 'cancelling');
 
 create table diffmig.step (
   session_id uuid not null references diffmig.session on delete cascade,

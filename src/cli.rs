@@ -4,10 +4,12 @@ mod analyze;
 mod args;
 mod completions;
 mod control;
+pub mod defect;
 mod demo;
 mod detect;
 mod failure;
 mod front;
+mod grants;
 mod help;
 mod logs;
 mod man;
@@ -50,6 +52,7 @@ enum Verb {
     Control(control::ControlArgs),
     Logs(logs::LogsArgs),
     Quarantine(quarantine::QuarantineArgs),
+    Grants(grants::GrantsArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -88,6 +91,7 @@ impl Verb {
             Verb::Control(args) => Box::pin(control::run(front, args)),
             Verb::Logs(args) => Box::pin(logs::run(front, args)),
             Verb::Quarantine(args) => Box::pin(quarantine::run(front, args)),
+            Verb::Grants(args) => Box::pin(grants::run(front, args)),
             Verb::Demo(args) => Box::pin(demo::run(front, args)),
             Verb::Completions(args) => Box::pin(completions::run(front, args)),
             Verb::Man(args) => Box::pin(man::run(front, args)),
@@ -102,6 +106,7 @@ fn command() -> clap::Command {
 
 /// Runs the command line of this process to its end.
 pub fn main() -> ExitCode {
+    defect::watch();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return output::refuse(&error),
@@ -118,11 +123,14 @@ pub fn main() -> ExitCode {
         Err(error) => return failure::conclude(&output, Err(failure::no_runtime(&error))),
     };
     let front = Front::new(cli.globals, output);
-    let ended = runtime.block_on(signals::guard(
-        &front,
-        cli.verb.patience(),
-        cli.verb.run(&front),
-    ));
+    let ended = defect::contain(|| {
+        runtime.block_on(signals::guard(
+            &front,
+            cli.verb.patience(),
+            cli.verb.run(&front),
+        ))
+    });
+    let ended = ended.unwrap_or_else(|error| Err(error.into()));
     // What still runs belongs to a command that was dropped; the servers roll its work back.
     runtime.shutdown_timeout(Duration::from_secs(1));
     let ended = ended.map_err(|stop| stop.state(cli.verb.state()));

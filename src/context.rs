@@ -11,7 +11,7 @@ use crate::db::statement::source::SourceStatements;
 use crate::domain::catalog::Catalog;
 use crate::domain::connection::Side;
 use crate::domain::event::Event;
-use crate::domain::identifier::QualifiedName;
+use crate::domain::identifier::{QualifiedName, printable};
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{Mapping, SourceRelation};
 use crate::domain::plan::{Plan, plan};
@@ -117,6 +117,10 @@ impl Context {
         let source = Server::new(settings.source, &mapping.source_schema);
         let target = Server::new(settings.target, &mapping.target_schema);
         let (mut reader, mut writer) = tokio::try_join!(source.open(), target.open())?;
+        tokio::try_join!(
+            source.refuse_pooler(&mut reader),
+            target.refuse_pooler(&mut writer)
+        )?;
         refuse_same_database(&mut reader, &mut writer).await?;
         let source_catalog =
             catalog::read(Side::Source, &mut reader, &source_schemas(&mapping)).await?;
@@ -136,6 +140,8 @@ impl Context {
                 .next("correct the mapping and run the same command again")
         })?;
         require_grants(&mut reader, &entities).await?;
+        refuse_row_security(&source, &mut reader, &entities).await?;
+        refuse_row_security(&target, &mut writer, &entities).await?;
         check_on_source(&mut reader, &entities).await?;
         let plan = plan(&entities).map_err(|cycle| {
             Error::new(Kind::Drift, cycle.to_string())
@@ -251,21 +257,55 @@ async fn check_on_source(reader: &mut Connection, entities: &[ResolvedEntity]) -
     Ok(())
 }
 
-async fn refuse_same_database(source: &mut Connection, target: &mut Connection) -> Result<()> {
-    let source = catalog::identity(Side::Source, source).await?;
-    let target = catalog::identity(Side::Target, target).await?;
-    if source == target && !source.system_identifier.is_empty() {
-        return Err(
-            Error::new(Kind::Guard, "source and target are the same database")
-                .cause(format!(
-                    "both are database {} of the same server",
-                    source.database
-                ))
-                .state("nothing was started")
-                .next("check DIFFMIG_SOURCE_URL and DIFFMIG_TARGET_URL"),
-        );
+/// Rows that row security hides would look like rows that are gone, so no such table is read or written.
+async fn refuse_row_security(
+    server: &Server,
+    connection: &mut Connection,
+    entities: &[ResolvedEntity],
+) -> Result<()> {
+    let side = server.spec().side;
+    let tables: BTreeSet<&QualifiedName> = match side {
+        Side::Source => entities.iter().flat_map(|it| &it.source.watched).collect(),
+        Side::Target => entities.iter().map(|it| &it.target).collect(),
+    };
+    let tables: Vec<QualifiedName> = tables.into_iter().cloned().collect();
+    let filtered = catalog::filtered_tables(side, connection, &tables).await?;
+    if filtered.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let names: Vec<String> = filtered.iter().map(ToString::to_string).collect();
+    let what = format!(
+        "{}: row-level security would filter rows of {}",
+        side.word(),
+        names.join(", ")
+    );
+    Err(Error::new(Kind::Permission, what)
+        .cause("the role neither owns the tables nor bypasses row security")
+        .state("nothing was started")
+        .next("give the role bypassrls (alter role ... bypassrls), or use one that has it"))
+}
+
+async fn refuse_same_database(reader: &mut Connection, writer: &mut Connection) -> Result<()> {
+    let source = catalog::identity(Side::Source, reader).await?;
+    let target = catalog::identity(Side::Target, writer).await?;
+    let same = if source.system_identifier.is_empty() || target.system_identifier.is_empty() {
+        catalog::is_shared(reader, writer).await?
+    } else {
+        source == target
+    };
+    if !same {
+        return Ok(());
+    }
+    let cause = format!(
+        "both are database {} of the same server",
+        printable(&source.database)
+    );
+    Err(
+        Error::new(Kind::Guard, "source and target are the same database")
+            .cause(cause)
+            .state("nothing was started")
+            .next("check DIFFMIG_SOURCE_URL and DIFFMIG_TARGET_URL"),
+    )
 }
 
 async fn describe_queries(

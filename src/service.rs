@@ -4,6 +4,7 @@ pub mod analyze;
 pub mod control;
 pub mod detect;
 pub(crate) mod give_way;
+pub mod grants;
 pub mod journal;
 pub mod lease;
 pub mod logs;

@@ -5,6 +5,7 @@ use super::output::Output;
 use super::progress::Progress;
 use crate::config::{Settings, SettingsInput, environment, load};
 use crate::context::{Context, Interrupt, Server};
+use crate::domain::mapping::Mapping;
 use crate::error::Result;
 
 /// The front end of one process.
@@ -54,6 +55,14 @@ impl Front {
         let opening = Context::open(settings, progress.events(), self.interrupt.clone());
         let context = Box::pin(opening).await?;
         Ok((context, progress))
+    }
+
+    /// Reads the mapping alone, for commands that connect to nothing.
+    ///
+    /// # Errors
+    /// The file is missing or has problems.
+    pub fn mapping(&self) -> Result<Mapping> {
+        environment::load_mapping(&self.globals.config)
     }
 
     /// Finds the target alone, for commands that read only the control tables.

@@ -92,8 +92,8 @@ impl MigrateArgs {
             max_concurrent: usize::from(self.max_concurrent),
             allow_deletes: self.allow_deletes.iter().cloned().collect(),
             wait_lock: self.wait_lock,
-            max_duration: self.max_duration,
             max_quarantine: self.max_quarantine,
+            max_duration: self.max_duration,
         }
     }
 }

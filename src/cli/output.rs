@@ -56,7 +56,8 @@ fn write_all(text: &str) -> Result<(), Stop> {
     })
 }
 
-fn write_error(text: &str) {
+/// Writes to standard error as it stands.
+pub(super) fn write_error(text: &str) {
     // When standard error is closed there is nobody left to tell.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
@@ -219,6 +220,8 @@ pub fn start_logging(globals: &Globals) {
     let filter = format!("{},sqlx={driver},sqlx::query=off", level.word());
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // It would say so on standard error, and end the process when that is what cannot be written.
+        .log_internal_errors(false)
         .with_ansi(!globals.no_color && !is_plain() && std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new(filter));
     let started = match globals.log_format {

@@ -2,6 +2,7 @@
 
 use super::url::parse;
 use crate::domain::connection::{ConnectionSpec, Side};
+use crate::domain::identifier::printable;
 use crate::domain::mapping::{Mapping, parse as parse_mapping};
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
@@ -68,9 +69,12 @@ fn find_url(
         return Ok(url.clone());
     }
     // The real environment wins over the file, whichever of the two names it uses.
-    let real = (std::env::var(&name).ok(), std::env::var(&file_name).ok());
-    let (url, file) = match real {
-        (None, None) => (dotenv.get(&name).cloned(), dotenv.get(&file_name).cloned()),
+    // A variable that is set to nothing is not set.
+    let given = |text: &String| !text.trim().is_empty();
+    let real = |name: &str| std::env::var(name).ok().filter(given);
+    let stored = |name: &str| dotenv.get(name).cloned().filter(given);
+    let (url, file) = match (real(&name), real(&file_name)) {
+        (None, None) => (stored(&name), stored(&file_name)),
         found => found,
     };
     match (url, file) {
@@ -82,8 +86,12 @@ fn find_url(
                     Kind::Usage,
                     format!("cannot read the file that {file_name} names"),
                 )
-                .cause(error.to_string())
+                .cause(match error.kind() {
+                    std::io::ErrorKind::NotFound => format!("{}: no such file", printable(&file)),
+                    _ => format!("{}: {error}", printable(&file)),
+                })
                 .state("nothing was started")
+                .next("name a file that holds the URL and nothing else")
             }),
         (None, None) => {
             let side = side.word();
@@ -150,17 +158,59 @@ pub fn mapping_error(path: &Path, issues: &[crate::domain::mapping::MappingIssue
     .next("correct the file and run the same command again")
 }
 
+/// Parses a URL and looks at the certificate it names, before anything is connected to.
+fn read_url(side: Side, text: &str, insecure: bool) -> Result<ConnectionSpec> {
+    let spec = parse(side, text, insecure)?;
+    if let Some(file) = &spec.root_certificate {
+        let refuse = |cause: String| {
+            let what = format!("the {} URL's sslrootcert cannot be used", side.word());
+            Error::new(Kind::Usage, what)
+                .cause(cause)
+                .state("nothing was started")
+                .next("name a file with the authority's certificate in PEM form")
+        };
+        let shown = printable(file);
+        let bytes = std::fs::read(file).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => refuse(format!("{shown}: no such file")),
+            _ => refuse(format!("{shown}: {error}")),
+        })?;
+        if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") {
+            return Err(refuse(format!("{shown} holds no certificate")));
+        }
+    }
+    Ok(spec)
+}
+
+/// What the driver would take from the environment for both databases, and what cannot be taken back from it.
+const FOREIGN: &[&str] = &["PGOPTIONS", "PGSSLCERT", "PGSSLKEY"];
+
+/// Refuses variables that would change the connections behind the URLs' back.
+fn refuse_foreign_variables() -> Result<()> {
+    let set = |name: &&&str| std::env::var_os(name).is_some();
+    let Some(name) = FOREIGN.iter().find(set) else {
+        return Ok(());
+    };
+    Err(Error::new(
+        Kind::Usage,
+        format!("{name} is set and would hold for both databases"),
+    )
+    .cause("diffmig takes connections from its two URLs alone")
+    .state("nothing was started")
+    .next(format!("unset {name}, or run: env -u {name} diffmig ...")))
+}
+
 /// Puts flags, environment, `.env` and the mapping file together.
 ///
 /// # Errors
 /// A missing or malformed URL or mapping (exit 2).
 pub fn load(input: &SettingsInput) -> Result<Settings> {
+    refuse_foreign_variables()?;
     let dotenv = read_dotenv(Path::new(".env"));
     let source = find_url(Side::Source, input.source_url.as_ref(), &dotenv)?;
     let target = find_url(Side::Target, input.target_url.as_ref(), &dotenv)?;
     Ok(Settings {
-        source: parse(Side::Source, &source, input.insecure)?,
-        target: parse(Side::Target, &target, input.insecure)?,
+        source: read_url(Side::Source, &source, input.insecure)?,
+        target: read_url(Side::Target, &target, input.insecure)?,
         mapping: load_mapping(&input.config)?,
         config: input.config.clone(),
     })
@@ -171,7 +221,8 @@ pub fn load(input: &SettingsInput) -> Result<Settings> {
 /// # Errors
 /// A missing or malformed URL (exit 2).
 pub fn load_target(input: &SettingsInput) -> Result<ConnectionSpec> {
+    refuse_foreign_variables()?;
     let dotenv = read_dotenv(Path::new(".env"));
     let target = find_url(Side::Target, input.target_url.as_ref(), &dotenv)?;
-    parse(Side::Target, &target, input.insecure)
+    read_url(Side::Target, &target, input.insecure)
 }

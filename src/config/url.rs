@@ -42,6 +42,11 @@ pub fn parse(side: Side, text: &str, insecure: bool) -> Result<ConnectionSpec> {
     let user =
         decode(url.username()).ok_or_else(|| refuse(side, "the user name is not UTF-8", SHAPE))?;
     let host = decode(url.host_str().unwrap_or_default()).unwrap_or_default();
+    // The brackets of an IPv6 address belong to the URL, not to the address.
+    let host = match host.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+        Some(address) => address.to_owned(),
+        None => host,
+    };
     let database = decode(url.path().trim_start_matches('/')).unwrap_or_default();
     let mut spec = ConnectionSpec {
         side,
@@ -74,15 +79,33 @@ pub fn parse(side: Side, text: &str, insecure: bool) -> Result<ConnectionSpec> {
             return Err(refuse(side, format!("the {name} is missing"), SHAPE));
         }
     }
+    refuse_transaction_port(&spec)?;
     spec.tls = tls_mode(&spec, mode.as_deref(), insecure)?;
     Ok(spec)
+}
+
+/// The hosted platform's poolers tell their modes by the port.
+fn refuse_transaction_port(spec: &ConnectionSpec) -> Result<()> {
+    let hosted = [".supabase.com", ".supabase.co"]
+        .iter()
+        .any(|domain| spec.host.to_ascii_lowercase().ends_with(domain));
+    if !hosted || spec.port != 6543 {
+        return Ok(());
+    }
+    let what = format!(
+        "the {} URL names a pooler in transaction mode",
+        spec.side.word()
+    );
+    Err(Error::new(Kind::Guard, what)
+        .cause("port 6543 gives every statement another session")
+        .state("nothing was started")
+        .next("use the same host with port 5432 (session mode), or the direct address"))
 }
 
 fn is_loopback(host: &str) -> bool {
     host.starts_with('/')
         || host == "localhost"
         || host
-            .trim_matches(['[', ']'])
             .parse::<std::net::IpAddr>()
             .is_ok_and(|ip| ip.is_loopback())
 }
@@ -152,6 +175,15 @@ mod tests {
         assert_eq!((spec.user.as_str(), spec.port), ("a@b", 6000));
         assert_eq!(spec.password.unwrap().reveal(), "p/w");
         assert_eq!(spec.tls, TlsMode::Prefer);
+    }
+
+    #[test]
+    fn an_address_of_version_six_loses_its_brackets() {
+        let spec = parse(Side::Source, "postgres://u@[::1]:6000/d", false).unwrap();
+        assert_eq!((spec.host.as_str(), spec.port), ("::1", 6000));
+        assert_eq!(spec.tls, TlsMode::Prefer);
+        let elsewhere = parse(Side::Source, "postgres://u@[2001:db8::1]/d", false).unwrap();
+        assert_eq!(elsewhere.tls, TlsMode::VerifyFull);
     }
 
     #[test]

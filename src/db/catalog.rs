@@ -115,6 +115,36 @@ pub async fn identity(side: Side, connection: &mut Connection) -> Result<Databas
     })
 }
 
+/// Tells whether two sessions are in one database, whatever their URLs say: one sees the other's advisory lock.
+///
+/// # Errors
+/// A query fails.
+pub async fn is_shared(source: &mut Connection, target: &mut Connection) -> Result<bool> {
+    let doing = "comparing the databases";
+    let (key, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let key = key.cast_signed();
+    sqlx::query("select pg_catalog.pg_advisory_lock_shared($1)")
+        .bind(key)
+        .execute(&mut *source)
+        .await
+        .map_err(|error| explain(Side::Source, doing, &error))?;
+    let (seen,): (bool,) = sqlx::query_as(
+        "select exists (select from pg_catalog.pg_locks l where l.locktype = 'advisory' and l.objsubid = 1 \
+         and (l.classid::bigint << 32) | l.objid::bigint = $1 and l.database = \
+         (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()))",
+    )
+    .bind(key)
+    .fetch_one(target)
+    .await
+    .map_err(|error| explain(Side::Target, doing, &error))?;
+    sqlx::query("select pg_catalog.pg_advisory_unlock_shared($1)")
+        .bind(key)
+        .execute(source)
+        .await
+        .map_err(|error| explain(Side::Source, doing, &error))?;
+    Ok(seen)
+}
+
 /// Reads the tables of some schemas.
 ///
 /// # Errors
@@ -179,27 +209,6 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
     })
 }
 
-/// Returns which of the target's tables are unlogged.
-///
-/// # Errors
-/// The query fails.
-pub async fn unlogged(connection: &mut Connection, needs: &[Need]) -> Result<Vec<String>> {
-    let schemas: Vec<&str> = needs.iter().map(|it| it.table.schema.as_str()).collect();
-    let names: Vec<&str> = needs.iter().map(|it| it.table.name.as_str()).collect();
-    sqlx::query_scalar(
-        "select distinct format('%I.%I', schema, relation) \
-         from unnest($1::text[], $2::text[]) as t (schema, relation) \
-         join pg_catalog.pg_namespace n on n.nspname = schema \
-         join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = relation \
-         where c.relpersistence = 'u' order by 1",
-    )
-    .bind(schemas)
-    .bind(names)
-    .fetch_all(connection)
-    .await
-    .map_err(|error| explain(Side::Target, "reading the catalog", &error))
-}
-
 /// Reads the columns of named constraints and unique indexes of a target table.
 ///
 /// # Errors
@@ -226,6 +235,57 @@ pub async fn unique_columns(
         },
     );
     Ok(columns.collect())
+}
+
+/// Returns which of the target's tables are unlogged.
+///
+/// # Errors
+/// The query fails.
+pub async fn unlogged(connection: &mut Connection, needs: &[Need]) -> Result<Vec<String>> {
+    let schemas: Vec<&str> = needs.iter().map(|it| it.table.schema.as_str()).collect();
+    let names: Vec<&str> = needs.iter().map(|it| it.table.name.as_str()).collect();
+    sqlx::query_scalar(
+        "select distinct format('%I.%I', schema, relation) \
+         from unnest($1::text[], $2::text[]) as t (schema, relation) \
+         join pg_catalog.pg_namespace n on n.nspname = schema \
+         join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = relation \
+         where c.relpersistence = 'u' order by 1",
+    )
+    .bind(schemas)
+    .bind(names)
+    .fetch_all(connection)
+    .await
+    .map_err(|error| explain(Side::Target, "reading the catalog", &error))
+}
+
+/// Names those of the tables whose rows row security would hide from this role, or whose writes it would filter.
+///
+/// # Errors
+/// The query fails.
+pub async fn filtered_tables(
+    side: Side,
+    connection: &mut Connection,
+    tables: &[QualifiedName],
+) -> Result<Vec<QualifiedName>> {
+    let (schemas, names): (Vec<&str>, Vec<&str>) = tables
+        .iter()
+        .map(|table| (table.schema.as_str(), table.name.as_str()))
+        .unzip();
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "select w.schema, w.name from rows from (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) as w (schema, name) \
+         join pg_catalog.pg_namespace n on n.nspname = w.schema \
+         join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.name \
+         where pg_catalog.row_security_active(c.oid)",
+    )
+    .bind(schemas)
+    .bind(names)
+    .fetch_all(connection)
+    .await
+    .map_err(|error| explain(side, "looking for row security", &error))?;
+    let tables = rows.into_iter();
+    Ok(tables
+        .map(|(schema, name)| QualifiedName::new(schema, name))
+        .collect())
 }
 
 /// Asks the source what a query returns, without running it.

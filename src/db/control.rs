@@ -6,6 +6,7 @@ pub mod event;
 pub mod lease;
 pub mod quarantine;
 pub mod schema;
+pub mod sequence;
 pub mod session;
 pub mod state;
 

@@ -1,5 +1,7 @@
 //! Turns the driver's errors into ours: by SQLSTATE, without row values, without C source lines.
 
+mod tls;
+
 use crate::domain::connection::{ConnectionSpec, Side};
 use crate::domain::identifier::printable;
 use crate::error::{Error, Kind};
@@ -214,11 +216,7 @@ pub fn explain_connect(spec: &ConnectionSpec, error: &sqlx::Error) -> Error {
             }
             None => Error::new(Kind::Connect, format!("{side}: cannot connect to {spec}")),
         },
-        sqlx::Error::Tls(tls) => {
-            Error::new(Kind::Permission, format!("{side}: TLS with {spec} failed"))
-                .cause(tls.to_string())
-                .next("give sslrootcert in the URL, or check the host name")
-        }
+        sqlx::Error::Tls(tls) => tls::explain(spec, &tls.to_string()),
         sqlx::Error::Io(io) => explain_io(spec, io),
         other => Error::new(Kind::Connect, format!("{side}: cannot connect to {spec}"))
             .cause(kind_name(other)),
@@ -229,11 +227,9 @@ pub fn explain_connect(spec: &ConnectionSpec, error: &sqlx::Error) -> Error {
 fn explain_io(spec: &ConnectionSpec, io: &std::io::Error) -> Error {
     let side = spec.side.word();
     let text = io.to_string();
-    // rustls reports certificate faults as I/O errors; trying again would never help.
-    if text.contains("certificate") || text.contains("UnknownIssuer") {
-        return Error::new(Kind::Permission, format!("{side}: TLS with {spec} failed"))
-            .cause(text)
-            .next("give sslrootcert in the URL, or check the host name");
+    // rustls reports its faults as I/O errors; trying again would never help.
+    if tls::is_fault(&text) {
+        return tls::explain(spec, &text);
     }
     let cause = match io.kind() {
         std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),

@@ -35,7 +35,8 @@ async fn missing(side: Side, connection: &mut Connection, needs: &[Need]) -> Res
          from need join pg_catalog.pg_namespace n on n.nspname = schema \
          join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = relation \
          where not (pg_catalog.has_table_privilege(c.oid, right_word) \
-           or right_word in ('insert', 'update') and pg_catalog.has_any_column_privilege(c.oid, right_word)) \
+           or case when right_word in ('insert', 'update') then \
+              pg_catalog.has_any_column_privilege(c.oid, right_word) else false end) \
          group by schema, relation",
     )
     .bind(column(|it| &it.table.schema))

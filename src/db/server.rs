@@ -4,7 +4,7 @@ use super::failure::{explain, explain_connect};
 use crate::domain::connection::{ConnectionSpec, Side, TlsMode};
 use crate::error::{Error, Kind, Result};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, Row};
 use std::time::Duration;
 
 /// One connection to PostgreSQL.
@@ -115,18 +115,21 @@ impl Server {
             .database(&spec.database)
             .port(spec.port)
             .ssl_mode(mode)
+            // PgBouncer refuses start-up parameters that it does not know; this one is pinned later.
+            .extra_float_digits(None)
             .application_name(&self.application_name);
         options = if spec.host.starts_with('/') {
             options.socket(&spec.host)
         } else {
             options.host(&spec.host)
         };
-        if let Some(password) = &spec.password {
-            options = options.password(password.reveal());
-        }
-        if let Some(file) = &spec.root_certificate {
-            options = options.ssl_root_cert(file);
-        }
+        // The driver has filled in what PGPASSWORD and PGSSLROOTCERT hold, for both databases alike.
+        let password = spec.password.as_ref().map_or("", |it| it.reveal());
+        options = options.password(password);
+        options = match &spec.root_certificate {
+            Some(file) => options.ssl_root_cert(file),
+            None => options.ssl_root_cert_from_pem(Vec::new()),
+        };
         options.disable_statement_logging()
     }
 
@@ -150,6 +153,31 @@ impl Server {
         };
         match tokio::time::timeout(SETTINGS_TIMEOUT, self.pin(&mut connection)).await {
             Ok(result) => result.map(|()| connection),
+            Err(_) => Err(Error::new(Kind::Connect, "the server stopped answering")),
+        }
+    }
+
+    /// Refuses a pooler that hands one session of the server to two of ours, or two to one.
+    ///
+    /// # Errors
+    /// It does (exit 14), or no second connection can be had.
+    pub async fn refuse_pooler(&self, first: &mut Connection) -> Result<()> {
+        let mut second = self.open().await?;
+        let one = self.backend(first).await?;
+        let other = self.backend(&mut second).await?;
+        let again = self.backend(first).await?;
+        if one == other || one != again {
+            return Err(pooled(self.spec.side, "sessions are shared"));
+        }
+        Ok(())
+    }
+
+    async fn backend(&self, connection: &mut Connection) -> Result<i32> {
+        let asked = sqlx::raw_sql("select pg_catalog.pg_backend_pid()").fetch_one(connection);
+        let asked = tokio::time::timeout(SETTINGS_TIMEOUT, asked).await;
+        let failed = |error: sqlx::Error| explain(self.spec.side, "setting the session up", &error);
+        match asked {
+            Ok(row) => row.and_then(|row| row.try_get(0)).map_err(failed),
             Err(_) => Err(Error::new(Kind::Connect, "the server stopped answering")),
         }
     }
@@ -183,23 +211,64 @@ impl Server {
             .iter()
             .map(|(name, _, _)| (*name).to_owned())
             .collect();
-        let shown: Vec<(String, String)> = sqlx::query_as(
+        let shown: sqlx::Result<Vec<(String, String)>> = sqlx::query_as(
             "select name, pg_catalog.current_setting(name) from pg_catalog.unnest($1::text[]) as name",
         )
         .bind(names)
         .fetch_all(&mut *connection)
-        .await
-        .map_err(|error| explain(side, doing, &error))?;
+        .await;
+        let shown = match shown {
+            // The statement was prepared in one session and looked for in another.
+            Err(sqlx::Error::Database(error))
+                if matches!(error.code().as_deref(), Some("26000" | "42P05")) =>
+            {
+                return Err(pooled(side, "a prepared statement does not stay"));
+            }
+            shown => shown.map_err(|error| explain(side, doing, &error))?,
+        };
         for (name, _, wanted) in PINNED {
             let found = shown.iter().find(|(shown, _)| shown == name);
             if found.is_none_or(|(_, value)| value != wanted) {
-                let what = format!("{}: the session setting {name} does not hold", side.word());
-                return Err(Error::new(Kind::Guard, what)
-                    .cause("a pooler in transaction mode gives every statement another session")
-                    .state("nothing was started")
-                    .next("use the direct address or the pooler's session mode (port 5432)"));
+                return Err(pooled(
+                    side,
+                    &format!("the session setting {name} does not hold"),
+                ));
             }
+        }
+        self.quieten(connection).await
+    }
+
+    /// Keeps rows out of the server's log where this role may: it logs them whole beside the errors
+    /// that bad ones cause. A role that may not is no worse off than any other client.
+    async fn quieten(&self, connection: &mut Connection) -> Result<()> {
+        let failed = |error: sqlx::Error| explain(self.spec.side, "setting the session up", &error);
+        let (has_blocks,): (bool,) = sqlx::query_as(
+            "select coalesce(bool_or(pg_catalog.has_language_privilege(l.oid, 'usage')), false) \
+             from pg_catalog.pg_language l where l.lanname = 'plpgsql'",
+        )
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+        if has_blocks {
+            connection
+                .execute(
+                    "do $$ begin set log_error_verbosity = terse; \
+                     exception when insufficient_privilege then null; end $$",
+                )
+                .await
+                .map_err(failed)?;
         }
         Ok(())
     }
+}
+
+fn pooled(side: Side, sign: &str) -> Error {
+    let what = format!(
+        "{}: a pooler in transaction mode stands before the server ({sign})",
+        side.word()
+    );
+    Error::new(Kind::Guard, what)
+        .cause("it gives every statement another session, so settings and stage tables do not hold")
+        .state("nothing was started")
+        .next("use the direct address or the pooler's session mode (port 5432)")
 }

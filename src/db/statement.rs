@@ -2,10 +2,12 @@
 
 pub mod apply;
 pub mod content;
+pub mod grants;
 pub mod ledger;
 pub mod park;
 pub mod projection;
 pub mod retire;
+pub mod sequence;
 pub mod source;
 pub mod target_row;
 

@@ -11,6 +11,7 @@ pub mod entity;
 pub mod hands;
 pub mod preflight;
 pub mod reader;
+mod sequences;
 pub mod session;
 
 pub use accounting::{EntityReport, MigrateReport};
@@ -41,10 +42,10 @@ pub struct MigrateRequest {
     pub allow_deletes: BTreeMap<String, u64>,
     /// How long to wait for another session.
     pub wait_lock: Duration,
-    /// After how long to pause at the next batch boundary, counted from the start.
-    pub max_duration: Option<Duration>,
     /// How many rows may be quarantined, in this session and before; `None` for any number.
     pub max_quarantine: Option<RowLimit>,
+    /// After how long to pause at the next batch boundary, counted from the start.
+    pub max_duration: Option<Duration>,
 }
 
 impl Default for MigrateRequest {
@@ -56,8 +57,8 @@ impl Default for MigrateRequest {
             max_concurrent: 3,
             allow_deletes: BTreeMap::new(),
             wait_lock: Duration::ZERO,
-            max_duration: None,
             max_quarantine: None,
+            max_duration: None,
         }
     }
 }

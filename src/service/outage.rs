@@ -15,6 +15,9 @@ const OUTAGE_BUDGET: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Work that lasted so long before its connection was lost had recovered from the outage before. Waiting for
+/// locks lasts as well, so there only progress counts.
+const RECOVERED_AFTER: Duration = Duration::from_secs(60);
 /// How long those who waited behind our locks are given before the locks are asked for again.
 const AFTER_YOU: Duration = Duration::from_secs(2);
 
@@ -42,12 +45,13 @@ impl Rider<'_> {
         let mut away_since: Option<Instant> = None;
         let mut pause = FIRST_PAUSE;
         loop {
-            let progress = self.patience.progress();
+            let (progress, began) = (self.patience.progress(), Instant::now());
             let error = match Box::pin(work()).await {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            if self.patience.progress() > progress {
+            let worked = error.kind() == Kind::Connect && began.elapsed() > RECOVERED_AFTER;
+            if worked || self.patience.progress() > progress {
                 away_since = None;
                 pause = FIRST_PAUSE;
             }

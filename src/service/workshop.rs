@@ -51,18 +51,18 @@ fn source_options() -> ServerOptions {
 }
 
 /// What a hosted project sets, as far as a local server can.
-fn target_options() -> ServerOptions {
+fn target_options(extra: &Extra) -> ServerOptions {
     let settings = [
         ("statement_timeout", "2min"),
         ("extra_float_digits", "0"),
         ("wal_level", "logical"),
     ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
     ServerOptions {
         superuser: TARGET_OWNER.into(),
         password: Some(PASSWORD.into()),
-        settings: settings
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
+        settings: settings.into_iter().chain(extra.settings.clone()).collect(),
+        files: extra.files.clone(),
         bootstrap_sql: vec![
             STAND_IN.into(),
             format!("alter role postgres password '{PASSWORD}';"),
@@ -71,15 +71,32 @@ fn target_options() -> ServerOptions {
     }
 }
 
+/// What the Supabase stand-in gets beyond its usual settings, such as a certificate.
+#[derive(Debug, Clone, Default)]
+pub struct Extra {
+    /// Lines for `postgresql.conf`; they win over the usual ones.
+    pub settings: Vec<(String, String)>,
+    /// Files for the data directory.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
 impl Workshop {
     /// Starts both servers with empty databases.
     ///
     /// # Errors
     /// There is no PostgreSQL on this machine, or it does not start (exit 15).
     pub async fn start() -> Result<Workshop> {
+        Workshop::start_with(&Extra::default()).await
+    }
+
+    /// As [`Workshop::start`], with more settings and files for the stand-in.
+    ///
+    /// # Errors
+    /// As [`Workshop::start`].
+    pub async fn start_with(extra: &Extra) -> Result<Workshop> {
         let binaries = Binaries::find().await.map_err(|error| explain(&error))?;
         let sandbox = Sandbox::create(binaries).map_err(|error| explain(&error))?;
-        let (source_options, target_options) = (source_options(), target_options());
+        let (source_options, target_options) = (source_options(), target_options(extra));
         let (source, target) = tokio::try_join!(
             sandbox.start("legacy", &source_options),
             sandbox.start("supabase", &target_options)

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use crate::support::Bench;
+use diffmig::domain::connection::Side;
 
 const SOURCE: &str = "
     create table person (id int primary key, boss int, name text, score numeric, extra text, kind text);
@@ -15,7 +16,6 @@ const TARGET: &str = "
         extra jsonb, kind kind, badge text, seen_at timestamptz);";
 
 const MAPPING: &str = r#"
-version = 1
 [entities.people]
 source = "person"
 target = "people"
@@ -33,8 +33,8 @@ async fn company(policy: &str) -> Bench {
         "target = \"people\"\n",
         &format!("target = \"people\"\nconflict = \"{policy}\"\nignore = []\n"),
     );
-    let bench = Bench::small(SOURCE, TARGET, &mapping).await;
-    bench.migrate(&[], 0).await;
+    let bench = Bench::with_tables(SOURCE, TARGET, &mapping).await;
+    bench.migrate_with(&[], 0).await;
     bench
 }
 
@@ -57,10 +57,12 @@ async fn a_moved_xmin_alone_is_no_conflict() {
     for policy in ["keep_target", "quarantine"] {
         let bench = company(policy).await;
         // Every row gets another xmin, and columns that diffmig does not compare get other values.
-        bench.in_target(TOUCH_ALL).await;
-        bench.in_source(CHANGE_ALL).await;
-        bench.in_source("delete from person where id = 5").await;
-        bench.migrate(&["--batch-size", "2"], 0).await;
+        bench.on(Side::Target, TOUCH_ALL).await;
+        bench.on(Side::Source, CHANGE_ALL).await;
+        bench
+            .on(Side::Source, "delete from person where id = 5")
+            .await;
+        bench.migrate_with(&["--batch-size", "2"], 0).await;
         assert_eq!(
             people(&bench).await,
             [
@@ -88,10 +90,13 @@ async fn an_edit_is_kept_or_quarantined_or_overwritten_as_the_policy_says() {
     ] {
         let bench = company(policy).await;
         bench
-            .in_target("update people set name = 'Robert' where name = 'Bob'")
+            .on(
+                Side::Target,
+                "update people set name = 'Robert' where name = 'Bob'",
+            )
             .await;
-        bench.in_source(CHANGE_ALL).await;
-        bench.migrate(&[], code).await;
+        bench.on(Side::Source, CHANGE_ALL).await;
+        bench.migrate_with(&[], code).await;
         let found = people(&bench).await;
         assert!(
             found.contains(&format!("{name}|Bob")),
@@ -107,12 +112,15 @@ async fn an_edit_is_kept_or_quarantined_or_overwritten_as_the_policy_says() {
             .collect();
         assert_eq!(findings(&bench).await, wanted, "{policy}");
         // Without another change of the source nothing more happens, and it is still said.
-        bench.migrate(&[], code).await;
+        bench.migrate_with(&[], code).await;
         // The same edit made on the other side ends the conflict.
         bench
-            .in_source("update person set name = 'Robert' where id = 2")
+            .on(
+                Side::Source,
+                "update person set name = 'Robert' where id = 2",
+            )
             .await;
-        bench.migrate(&[], 0).await;
+        bench.migrate_with(&[], 0).await;
         assert!(findings(&bench).await.is_empty(), "{policy}");
     }
 }
@@ -129,12 +137,18 @@ async fn each_kind_of_column_is_seen_when_it_is_edited() {
         "name = null",
     ] {
         bench
-            .in_target(&format!("update people set {edit} where badge = 'Bob'"))
+            .on(
+                Side::Target,
+                &format!("update people set {edit} where badge = 'Bob'"),
+            )
             .await;
         bench
-            .in_source("update person set name = name || '.' where id = 2")
+            .on(
+                Side::Source,
+                "update person set name = name || '.' where id = 2",
+            )
             .await;
-        bench.migrate(&[], 3).await;
+        bench.migrate_with(&[], 3).await;
         let found = findings(&bench).await;
         assert_eq!(
             found,
@@ -143,7 +157,7 @@ async fn each_kind_of_column_is_seen_when_it_is_edited() {
         );
         // Put it back to what was applied last: the row is untouched again, and the source's change arrives.
         bench
-            .in_target(
+            .on(Side::Target,
                 "update people set boss_id = (select id from people where badge = 'Ada'), score = 2, extra = null,
                  kind = 'second', name = 'Bob' where badge = 'Bob'",
             )
@@ -152,12 +166,12 @@ async fn each_kind_of_column_is_seen_when_it_is_edited() {
             .say(&["quarantine", "retry", "--entity", "people", "-q"])
             .await;
         assert_eq!(retried.code, Some(0), "{edit}: {retried:?}");
-        bench.migrate(&[], 0).await;
+        bench.migrate_with(&[], 0).await;
         assert!(findings(&bench).await.is_empty(), "{edit}");
         bench
-            .in_source("update person set name = 'Bob' where id = 2")
+            .on(Side::Source, "update person set name = 'Bob' where id = 2")
             .await;
-        bench.migrate(&[], 0).await;
+        bench.migrate_with(&[], 0).await;
     }
 }
 
@@ -166,12 +180,12 @@ async fn a_row_that_was_removed_in_the_target_is_not_brought_back_in_silence() {
     for (policy, code) in [("keep_target", 3), ("quarantine", 3), ("source_wins", 0)] {
         let bench = company(policy).await;
         bench
-            .in_target("delete from people where name = 'Eve'")
+            .on(Side::Target, "delete from people where name = 'Eve'")
             .await;
         bench
-            .in_source("update person set name = 'Eva' where id = 5")
+            .on(Side::Source, "update person set name = 'Eva' where id = 5")
             .await;
-        bench.migrate(&[], code).await;
+        bench.migrate_with(&[], code).await;
         let there = people(&bench).await.contains(&"Eva|Eva".to_owned());
         assert_eq!(there, policy == "source_wins", "{policy}");
     }

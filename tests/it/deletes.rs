@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use crate::support::Bench;
+use diffmig::domain::connection::Side;
 
 const SOURCE: &str = "
     create table shelf (id int primary key, name text not null);
@@ -17,7 +18,6 @@ const TARGET: &str = "
         title text not null, note text);";
 
 const MAPPING: &str = r#"
-version = 1
 [defaults]
 delete = "delete"
 [entities.shelves]
@@ -36,8 +36,8 @@ note = { const = "new", owner = "target" }
 "#;
 
 async fn library() -> Bench {
-    let bench = Bench::small(SOURCE, TARGET, MAPPING).await;
-    bench.migrate(&[], 0).await;
+    let bench = Bench::with_tables(SOURCE, TARGET, MAPPING).await;
+    bench.migrate_with(&[], 0).await;
     bench
 }
 
@@ -60,9 +60,9 @@ async fn rows_go_children_first_and_a_key_that_returns_keeps_its_id() {
     let before = bench.target_lines(id).await;
     // 7 and 8 are sequels of 1; with one row per batch they must go before it.
     bench
-        .in_source("delete from book where id in (1, 7, 8); delete from book where shelf_id = 3; delete from shelf where id = 3")
+        .on(Side::Source, "delete from book where id in (1, 7, 8); delete from book where shelf_id = 3; delete from shelf where id = 3")
         .await;
-    bench.migrate(&["--batch-size", "1"], 0).await;
+    bench.migrate_with(&["--batch-size", "1"], 0).await;
     let left = titles(&bench).await;
     let wanted = [
         "book 10", "book 11", "book 12", "book 2", "book 4", "book 5", "book 6",
@@ -75,11 +75,14 @@ async fn rows_go_children_first_and_a_key_that_returns_keeps_its_id() {
         ["5"]
     );
     bench
-        .in_source("insert into book values (1, 1, null, 'book 1')")
+        .on(
+            Side::Source,
+            "insert into book values (1, 1, null, 'book 1')",
+        )
         .await;
-    bench.migrate(&[], 0).await;
+    bench.migrate_with(&[], 0).await;
     assert_eq!(bench.target_lines(id).await, before, "the id changed");
-    let again = bench.migrate(&["--json"], 0).await;
+    let again = bench.migrate_with(&["--json"], 0).await;
     assert!(
         again.stdout.contains("\"applied\": 0") || again.stdout.contains("\"applied\":0"),
         "{again:?}"
@@ -90,12 +93,12 @@ async fn rows_go_children_first_and_a_key_that_returns_keeps_its_id() {
 async fn an_edited_row_is_not_deleted_and_an_edit_of_a_target_owned_column_is_none() {
     let bench = library().await;
     bench
-        .in_target("update books set title = 'mine' where title = 'book 9'; update books set note = 'mine' where title = 'book 10'")
+        .on(Side::Target, "update books set title = 'mine' where title = 'book 9'; update books set note = 'mine' where title = 'book 10'")
         .await;
     bench
-        .in_source("delete from book where id in (9, 10)")
+        .on(Side::Source, "delete from book where id in (9, 10)")
         .await;
-    bench.migrate(&[], 3).await;
+    bench.migrate_with(&[], 3).await;
     let left = titles(&bench).await;
     assert!(left.contains(&"mine".to_owned()), "{left:?}");
     assert!(!left.contains(&"book 10".to_owned()), "{left:?}");
@@ -104,12 +107,12 @@ async fn an_edited_row_is_not_deleted_and_an_edit_of_a_target_owned_column_is_no
         ["books|[9]|conflict|40000|deleted in the source, changed in the target"]
     );
     // It is said again until somebody accepts it.
-    bench.migrate(&[], 3).await;
+    bench.migrate_with(&[], 3).await;
     let waived = bench
         .say(&["quarantine", "waive", "--entity", "books", "-q"])
         .await;
     assert_eq!(waived.code, Some(0), "{waived:?}");
-    bench.migrate(&[], 0).await;
+    bench.migrate_with(&[], 0).await;
     assert!(titles(&bench).await.contains(&"mine".to_owned()));
 }
 
@@ -117,15 +120,16 @@ async fn an_edited_row_is_not_deleted_and_an_edit_of_a_target_owned_column_is_no
 async fn a_row_that_the_target_still_needs_stays_alone_and_goes_later() {
     let bench = library().await;
     bench
-        .in_target(
+        .on(
+            Side::Target,
             "create table loans (id int primary key, book_id uuid not null references books);
              insert into loans select 1, id from books where title = 'book 9'",
         )
         .await;
     bench
-        .in_source("delete from book where id in (9, 10, 11)")
+        .on(Side::Source, "delete from book where id in (9, 10, 11)")
         .await;
-    bench.migrate(&[], 3).await;
+    bench.migrate_with(&[], 3).await;
     let left = titles(&bench).await;
     assert!(left.contains(&"book 9".to_owned()), "{left:?}");
     assert!(!left.contains(&"book 10".to_owned()) && !left.contains(&"book 11".to_owned()));
@@ -135,8 +139,8 @@ async fn a_row_that_the_target_still_needs_stays_alone_and_goes_later() {
         found[0].starts_with("books|[9]|open|23503|gone from the source"),
         "{found:?}"
     );
-    bench.in_target("delete from loans").await;
-    bench.migrate(&[], 0).await;
+    bench.on(Side::Target, "delete from loans").await;
+    bench.migrate_with(&[], 0).await;
     assert!(!titles(&bench).await.contains(&"book 9".to_owned()));
     assert!(findings(&bench).await.is_empty());
 }
@@ -145,15 +149,15 @@ async fn a_row_that_the_target_still_needs_stays_alone_and_goes_later() {
 async fn a_cascade_never_takes_rows_that_nobody_planned_to_delete() {
     let bench = library().await;
     bench
-        .in_target(
+        .on(Side::Target,
             "create table loans (id int primary key, book_id uuid references books on delete cascade);
              insert into loans select 1, id from books where title = 'book 9'",
         )
         .await;
     bench
-        .in_source("delete from book where id in (9, 10)")
+        .on(Side::Source, "delete from book where id in (9, 10)")
         .await;
-    bench.migrate(&[], 3).await;
+    bench.migrate_with(&[], 3).await;
     assert_eq!(
         bench.target_lines("select count(*)::text from loans").await,
         ["1"]
@@ -177,15 +181,15 @@ async fn a_retired_row_that_the_target_refuses_to_change_is_set_aside_alone() {
         "source = \"shelf\"\ndelete = \"ignore\"\n",
     );
     let mapping = mapping.replace("note = { const = \"new\", owner = \"target\" }\n", "");
-    let bench = Bench::small(SOURCE, TARGET, &mapping).await;
-    bench.migrate(&[], 0).await;
+    let bench = Bench::with_tables(SOURCE, TARGET, &mapping).await;
+    bench.migrate_with(&[], 0).await;
     bench
-        .in_target("alter table books add constraint keeps check (title <> 'book 9' or note is null) not valid")
+        .on(Side::Target, "alter table books add constraint keeps check (title <> 'book 9' or note is null) not valid")
         .await;
     bench
-        .in_source("delete from book where id in (9, 10, 11)")
+        .on(Side::Source, "delete from book where id in (9, 10, 11)")
         .await;
-    bench.migrate(&[], 3).await;
+    bench.migrate_with(&[], 3).await;
     let gone = "select title from books where note = 'gone' order by 1";
     assert_eq!(bench.target_lines(gone).await, ["book 10", "book 11"]);
     let found = findings(&bench).await;
@@ -198,13 +202,16 @@ async fn rows_of_a_circle_go_together() {
     let bench = library().await;
     // 7 follows 8 and 8 follows 7: neither can be deleted before the other, unless in one statement.
     bench
-        .in_source(
+        .on(
+            Side::Source,
             "update book set sequel_of = case id when 7 then 8 else 7 end where id in (7, 8)",
         )
         .await;
-    bench.migrate(&[], 0).await;
-    bench.in_source("delete from book where id in (7, 8)").await;
-    bench.migrate(&["--batch-size", "1"], 0).await;
+    bench.migrate_with(&[], 0).await;
+    bench
+        .on(Side::Source, "delete from book where id in (7, 8)")
+        .await;
+    bench.migrate_with(&["--batch-size", "1"], 0).await;
     let left = titles(&bench).await;
     assert!(
         !left.contains(&"book 7".to_owned()) && !left.contains(&"book 8".to_owned()),

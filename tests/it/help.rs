@@ -25,6 +25,7 @@ const COMMANDS: &[&str] = &[
     "quarantine show",
     "quarantine retry",
     "quarantine waive",
+    "grants",
     "demo",
     "completions",
     "man",

@@ -5,6 +5,7 @@ mod commands;
 mod conflicts;
 mod deletes;
 mod faults;
+mod grants;
 mod help;
 mod quarantine;
 mod recovery;

@@ -254,3 +254,25 @@ async fn a_retry_is_refused_while_a_session_is_at_work_and_overwrites_nothing() 
         "select count(*) from public.recipes where id = 1 and name = 'native to the target'";
     assert_eq!(number(&mut target, native).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_for_bad_rows_stops_the_session_and_is_not_lifted_by_trying_again() {
+    let bench = Bench::day1().await;
+    let all = expected("day1")["total"]["quarantined"];
+    for limit in ["10", "0.02%"] {
+        let stopped = bench
+            .say(&["migrate", "--max-quarantine", limit, "-q"])
+            .await;
+        assert_eq!(stopped.code, Some(14), "{limit}: {stopped:?}");
+        assert!(stopped.stderr.contains("--max-quarantine"), "{stopped:?}");
+        let listed = ask(&bench, &["quarantine", "list", "--status", "open"], 0).await;
+        let open = listed["total"].as_i64().unwrap();
+        assert!(open > 6 && open < all, "{open}");
+    }
+    let enough = all.to_string();
+    let ended = bench
+        .say(&["migrate", "--max-quarantine", &enough, "-q"])
+        .await;
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    bench.compare_all("day1").await;
+}

@@ -151,7 +151,7 @@ async fn a_stalled_process_is_fenced_before_another_begins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_who_waits_behind_our_lock_on_the_source_gets_it_within_seconds() {
     let bench = Bench::day1().await;
-    let mut child = bench.spawn(&["migrate", "--batch-size", "20", "-q"]);
+    let mut child = bench.spawn(&["migrate", "--batch-size", "100", "-q"]);
     until(&bench, COMMITTED, 5).await;
     let mut source = bench.source().await;
     let began = std::time::Instant::now();
@@ -235,4 +235,51 @@ async fn recovery_from_a_failed_migration() {
         1,
         "the same session went on"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_lease_was_taken_commits_no_further_batch() {
+    let bench = Bench::day1().await;
+    let mut child = bench.spawn(&["migrate", "--batch-size", "50", "-q"]);
+    until(&bench, COMMITTED, 5).await;
+    let mut target = bench.target().await;
+    let taken = "update diffmig.lease set epoch = epoch + 1, session_id = gen_random_uuid() returning epoch";
+    let epoch = number(&mut target, taken).await;
+    let written = format!("select count(*) from diffmig.batch where epoch < {epoch}");
+    let before = number(&mut target, &written).await;
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code());
+    assert_eq!(code.await.unwrap(), Some(16));
+    assert_eq!(
+        number(&mut target, &written).await,
+        before,
+        "a batch was committed under a lease that was taken"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_waits_for_the_batch_in_flight() {
+    let bench = Bench::day1().await;
+    let mut target = bench.target().await;
+    let mut blocker = bench.target().await;
+    sqlx::raw_sql("begin; lock table public.workshops in access exclusive mode")
+        .execute(&mut blocker)
+        .await
+        .unwrap();
+    let mut child = bench.spawn(&["migrate", "--entities", "workshops", "-q"]);
+    // Between its fence and its end: it waits for the table that it is to write.
+    let in_flight = "select count(*) from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a using (pid) \
+        where a.application_name like 'diffmig%' and not l.granted and l.relation = 'public.workshops'::regclass \
+        and a.query like 'with recursive%'";
+    until(&bench, in_flight, 1).await;
+    let takeover = "set lock_timeout = '300ms'; update diffmig.lease set epoch = epoch + 1";
+    let taken = sqlx::raw_sql(takeover).execute(&mut target).await;
+    let refused = taken.unwrap_err();
+    let code = refused.as_database_error().unwrap().code().unwrap();
+    assert_eq!(code, "55P03", "the lease was taken under a batch in flight");
+    sqlx::raw_sql("rollback")
+        .execute(&mut blocker)
+        .await
+        .unwrap();
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code());
+    assert_eq!(code.await.unwrap(), Some(3));
 }

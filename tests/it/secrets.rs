@@ -20,19 +20,18 @@ const PLANT: &str = "
 ";
 
 /// Renders every row of every control table as text, but the ledgers' ids and hashes.
-async fn control_tables(bench: &Bench) -> String {
-    let mut target = bench.target().await;
+pub async fn control_tables(target: &mut sqlx::PgConnection) -> String {
     let tables: Vec<String> = sqlx::query_scalar(
         "select c.oid::regclass::text from pg_catalog.pg_class c where c.relkind = 'r' \
          and c.relnamespace = 'diffmig'::regnamespace",
     )
-    .fetch_all(&mut target)
+    .fetch_all(&mut *target)
     .await
     .unwrap();
     let mut text = String::new();
     for table in tables {
         let sql = sqlx::AssertSqlSafe(format!("select t::text from {table} t"));
-        for row in sqlx::query(sql).fetch_all(&mut target).await.unwrap() {
+        for row in sqlx::query(sql).fetch_all(&mut *target).await.unwrap() {
             text.push_str(&row.get::<String, _>(0));
             text.push('\n');
         }
@@ -80,7 +79,10 @@ async fn no_password_and_no_row_value_leaks_however_much_is_asked_for() {
         "a wrong database".into(),
         format!("{}{}", said.stdout, said.stderr),
     ));
-    texts.push(("control tables".into(), control_tables(&bench).await));
+    texts.push((
+        "control tables".into(),
+        control_tables(&mut bench.target().await).await,
+    ));
     for (what, text) in &texts {
         assert!(!text.is_empty(), "{what} said nothing");
         assert!(!text.contains(PASSWORD), "{what} shows the password");

@@ -298,6 +298,18 @@ pub async fn mark(connection: &mut Connection, mark: Mark) -> Result<()> {
     Ok(())
 }
 
+/// Lets the planner choose any join for the rest of the transaction.
+///
+/// # Errors
+/// The connection is gone.
+pub async fn free_planner(connection: &mut Connection) -> Result<()> {
+    let sql = "set local enable_hashjoin = on; set local enable_mergejoin = on; set local enable_seqscan = on";
+    answered(sqlx::raw_sql(sql).execute(connection))
+        .await
+        .map_err(super::failed("looking at edited rows"))?;
+    Ok(())
+}
+
 /// Runs statements that return nothing.
 ///
 /// # Errors

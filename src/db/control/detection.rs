@@ -301,6 +301,29 @@ pub async fn source_of_last_batches(connection: &mut Connection) -> Result<Optio
     .map_err(failed("reading the source's identity"))
 }
 
+/// Tells whether the stored changes are those that were counted when the detection was made.
+///
+/// # Errors
+/// The query fails.
+pub async fn is_whole(connection: &mut Connection, detection_id: Uuid) -> Result<bool> {
+    let (whole,): (bool,) = answered(
+        sqlx::query_as(
+            "with counted as (select entity, kind, sum(row_count) as row_count from diffmig.change \
+               where detection_id = $1 group by 1, 2), \
+             claimed as (select e.entity, k.kind, k.row_count from diffmig.detection_entity e \
+               cross join lateral (values ('new', e.new_rows), ('modified', e.modified), ('deleted', e.deleted)) \
+               as k (kind, row_count) where e.detection_id = $1 and k.row_count > 0) \
+             select not exists (select from counted c full join claimed d using (entity, kind) \
+               where c.row_count is distinct from d.row_count)",
+        )
+        .bind(detection_id)
+        .fetch_one(connection),
+    )
+    .await
+    .map_err(failed("reading the detection"))?;
+    Ok(whole)
+}
+
 /// Tells whether another session has written since a detection was made.
 ///
 /// # Errors

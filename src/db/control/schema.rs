@@ -14,6 +14,22 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (2, include_str!("../../../migrations/0002_kept_rows.sql")),
 ];
 
+/// The tables of that schema; the ledgers are made as they are needed.
+const TABLES: &[&str] = &[
+    "session",
+    "step",
+    "lease",
+    "lease_beat",
+    "detection",
+    "detection_entity",
+    "change",
+    "checkpoint",
+    "batch",
+    "quarantine",
+    "pending_reference",
+    "event",
+];
+
 /// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Installed {
@@ -66,15 +82,50 @@ pub async fn look(connection: &mut Connection) -> Result<Installed> {
                 .state("nothing was changed")
                 .next("use the newer diffmig"))
         }
-        Some((installation_id, version)) => Ok(Installed::Present {
-            installation_id,
-            version,
-        }),
+        Some((installation_id, version)) => {
+            refuse_missing_tables(connection).await?;
+            Ok(Installed::Present {
+                installation_id,
+                version,
+            })
+        }
         None => Err(
             Error::new(Kind::ControlState, "the control schema is damaged")
                 .cause("diffmig.installation is empty")
                 .next("restore the schema diffmig from a backup of the target"),
         ),
+    }
+}
+
+/// What a missing table held is lost, and an empty one in its place would lie.
+async fn refuse_missing_tables(connection: &mut Connection) -> Result<()> {
+    let missing: Vec<(String,)> = sqlx::query_as(
+        "select name from pg_catalog.unnest($1::text[]) as name \
+         where pg_catalog.to_regclass('diffmig.' || name) is null",
+    )
+    .bind(TABLES)
+    .fetch_all(connection)
+    .await
+    .map_err(failed("looking for the control schema"))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|(name,)| name.as_str()).collect();
+    Err(
+        Error::new(Kind::ControlState, "the control schema is damaged")
+            .cause(format!("it has no {}", names.join(", ")))
+            .state("nothing was changed")
+            .next("restore the schema diffmig from a backup of the target"),
+    )
+}
+
+fn current(installed: Installed) -> Option<Uuid> {
+    match installed {
+        Installed::Present {
+            installation_id,
+            version,
+        } if version == SCHEMA_VERSION => Some(installation_id),
+        _ => None,
     }
 }
 
@@ -125,16 +176,6 @@ pub async fn refuse_read_only(connection: &mut Connection) -> Result<()> {
             .cause("default_transaction_read_only is on; Supabase sets it when the disk is nearly full")
             .next("make room in the target or take the setting back, then run the same command again"),
     })
-}
-
-fn current(installed: Installed) -> Option<Uuid> {
-    match installed {
-        Installed::Present {
-            installation_id,
-            version,
-        } if version == SCHEMA_VERSION => Some(installation_id),
-        _ => None,
-    }
 }
 
 /// Creates the control schema when it is missing, or brings it up to date, in one transaction;

@@ -18,6 +18,8 @@ pub const EXTRA_FIELDS: usize = 3;
 pub struct ContentStatements {
     entity: ResolvedEntity,
     select: String,
+    /// Translates references back; one scan of a parent's ledger serves all suspects.
+    joins: String,
 }
 
 impl ContentStatements {
@@ -30,13 +32,15 @@ impl ContentStatements {
             .collect();
         let compared = entity.compared_count();
         let mut owned = Vec::new();
+        let mut joins = String::new();
         for (index, column) in entity.columns.iter().enumerate() {
-            let values = values(entity, column);
+            let read = read_back(entity, index, column);
             if index < compared {
-                fields.extend(values);
+                fields.extend(read.values);
+                joins.push_str(&read.joins);
             } else {
                 // What the target owns is never compared; its place is kept.
-                owned.extend(values.iter().map(|_| "null::text".to_owned()));
+                owned.extend(read.values.iter().map(|_| "null::text".to_owned()));
             }
         }
         fields.push("null::text".into());
@@ -46,6 +50,7 @@ impl ContentStatements {
         }
         ContentStatements {
             select: fields.join(", "),
+            joins,
             entity: entity.clone(),
         }
     }
@@ -55,12 +60,13 @@ impl ContentStatements {
         let keys = entity.source.key.len();
         Statement::new(format!(
             "select {}, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash) from {rows} join {} l on {} \
-             join {} t on t.{} = l.target_id where l.deleted_at is null and t.xmin <> l.target_xmin",
+             join {} t on t.{} = l.target_id{} where l.deleted_at is null and t.xmin <> l.target_xmin",
             self.select,
             ledger_name(&entity.name),
             key_equality("l", "g", keys),
             entity.target.sql(),
-            quote_identifier(&entity.id_column)
+            quote_identifier(&entity.id_column),
+            self.joins
         ))
     }
 
@@ -85,56 +91,75 @@ impl ContentStatements {
     }
 }
 
-/// The fields of one column, as the source's projection makes them.
-fn values(entity: &ResolvedEntity, column: &ResolvedColumn) -> Vec<String> {
+/// How a column is read back: its fields as the source's projection makes them, and what must be joined.
+struct ReadBack {
+    values: Vec<String>,
+    joins: String,
+}
+
+fn read_back(entity: &ResolvedEntity, index: usize, column: &ResolvedColumn) -> ReadBack {
     let name = format!("t.{}", quote_identifier(&column.name));
     match &column.value {
         ResolvedValue::Scalar => {
             let to = &column.transport.sql;
             let value = format!("{name}::{to}");
-            vec![match column.transport.base.as_str() {
+            let value = match column.transport.base.as_str() {
                 "float4" | "float8" => format!("({value} + 0.0::{to})::{to}"),
                 "numeric" if to == "numeric" => format!("trim_scale({value})"),
                 _ => value,
-            }]
+            };
+            ReadBack {
+                values: vec![value],
+                joins: String::new(),
+            }
         }
-        ResolvedValue::Json { .. } => vec![format!("{name}::text")],
-        ResolvedValue::Reference { entity: parent, .. } => {
-            let pending = pending(entity, column, "(w.parent_key ->> 0)");
-            let found = parent_key(parent, &name);
-            let to = column.key_type.sql_type();
-            vec![format!(
-                "(case when {name} is null then {pending}::{to} else {found} end)::{to}"
-            )]
-        }
-        ResolvedValue::Poly { targets, .. } => {
-            let mut parents: Vec<&str> = targets.iter().map(|it| it.entity.as_str()).collect();
-            parents.dedup();
-            let keys: Vec<String> = parents.iter().map(|it| parent_key(it, &name)).collect();
-            let arms = parents.iter().zip(&keys).map(|(parent, key)| {
-                format!(" when {key} is not null then {}", quote_literal(parent))
-            });
-            let to = column.key_type.sql_type();
-            let key = pending(entity, column, "(w.parent_key ->> 0)");
-            let kind = pending(entity, column, "w.parent_entity");
-            vec![
-                format!(
-                    "(case when {name} is null then {key}::{to} else coalesce({}) end)::{to}",
-                    keys.join(", ")
-                ),
-                format!(
-                    "(case when {name} is null then {kind} else case{} end end)::text",
-                    arms.collect::<String>()
-                ),
-            ]
+        ResolvedValue::Json { .. } => ReadBack {
+            values: vec![format!("{name}::text")],
+            joins: String::new(),
+        },
+        ResolvedValue::Reference { .. } | ResolvedValue::Poly { .. } => {
+            read_reference(entity, index, column, &name)
         }
     }
 }
 
-/// Translates a target id back to the source key.
-fn parent_key(parent: &str, id: &str) -> String {
-    let ledger = ledger_name(parent);
-    format!("(select b.k0 from {ledger} b where b.target_id = {id} limit 1)")
+fn read_reference(
+    entity: &ResolvedEntity,
+    index: usize,
+    column: &ResolvedColumn,
+    name: &str,
+) -> ReadBack {
+    let mut parents = column.parents();
+    parents.sort_unstable();
+    parents.dedup();
+    let mut joins = String::new();
+    let mut keys = Vec::new();
+    let mut kinds = String::new();
+    for (nth, parent) in parents.iter().enumerate() {
+        let alias = format!("b{index}_{nth}");
+        let ledger = ledger_name(parent);
+        joins.push_str(&format!(
+            " left join {ledger} {alias} on {alias}.target_id = {name}"
+        ));
+        kinds.push_str(&format!(
+            " when {alias}.k0 is not null then {}",
+            quote_literal(parent)
+        ));
+        keys.push(format!("{alias}.k0"));
+    }
+    let to = column.key_type.sql_type();
+    let pending_key = pending(entity, column, "(w.parent_key ->> 0)");
+    let mut values = vec![format!(
+        "(case when {name} is null then {pending_key}::{to} else coalesce({}) end)::{to}",
+        keys.join(", ")
+    )];
+    if matches!(column.value, ResolvedValue::Poly { .. }) {
+        let kind = pending(entity, column, "w.parent_entity");
+        values.push(format!(
+            "(case when {name} is null then {kind} else case{kinds} end end)::text"
+        ));
+    }
+    ReadBack { values, joins }
 }
 
 /// What a reference that is NULL for now will be.

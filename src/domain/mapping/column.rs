@@ -281,7 +281,11 @@ pub(super) fn read(
         return None;
     }
     let rule = match named.first().copied() {
-        None => Rule::Column(ColumnRef::parse(target)),
+        // The name of a target column has no alias in front, whatever dots it holds.
+        None => Rule::Column(ColumnRef {
+            table: None,
+            column: target.to_owned(),
+        }),
         Some(name) => read_rule(reader, &section, name)?,
     };
     let codes = read_codes(reader, &section, defaults);

@@ -5,7 +5,8 @@
 
 use super::batch::{BatchWorker, Load};
 use crate::db::TupleStream;
-use crate::db::control::batch;
+use crate::db::control::batch::{self, Mark};
+use crate::db::control::lease;
 use crate::db::server::Connection;
 use crate::domain::canonical::CanonicalRow;
 use crate::domain::connection::Side;
@@ -28,7 +29,11 @@ pub(crate) async fn note_untouched(
     connection: &mut Connection,
     load: &mut Load<'_>,
 ) -> Result<()> {
+    // Suspects can be many, and their parents' ledgers large: here the planner may choose any join.
+    lease::begin_fenced(connection, worker.epoch).await?;
+    batch::free_planner(connection).await?;
     let untouched = find(worker, connection, load).await?;
+    batch::mark(connection, Mark::RollBack).await?;
     match load {
         Load::Staged(_) => {
             let rows: Vec<(usize, u32)> =

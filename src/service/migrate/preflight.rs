@@ -7,12 +7,28 @@ use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
 use crate::domain::connection::Side;
 use crate::domain::event::{Event, Level};
+use crate::domain::identifier::QualifiedName;
 use crate::domain::mapping::DeletePolicy;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::Result;
 use serde_json::json;
 
 const RIGHTS: [&str; 3] = ["select", "insert", "update"];
+
+fn needs_of(entity: &ResolvedEntity) -> Vec<Need> {
+    let need = |table: &QualifiedName, right| Need {
+        table: table.clone(),
+        right,
+    };
+    let mut needs: Vec<Need> = RIGHTS.map(|right| need(&entity.target, right)).into();
+    if entity.delete == DeletePolicy::Delete {
+        needs.push(need(&entity.target, "delete"));
+        // Rows that a cascade would take along are looked for.
+        let referrers = entity.cascades.iter();
+        needs.extend(referrers.map(|it| need(&it.table, "select")));
+    }
+    needs
+}
 
 /// Fails when the target cannot be written: read-only, or rights are missing, all of which are named.
 ///
@@ -25,15 +41,10 @@ pub(crate) async fn check_target(
 ) -> Result<()> {
     schema::refuse_read_only(connection).await?;
     grants::require_control_schema(connection).await?;
-    let needs = entities.iter().flat_map(|entity| {
-        let deletes = matches!(entity.delete, DeletePolicy::Delete).then_some("delete");
-        let rights = RIGHTS.into_iter().chain(deletes);
-        rights.map(|right| Need {
-            table: entity.target.clone(),
-            right,
-        })
-    });
-    let mut needs: Vec<Need> = needs.collect();
+    let mut needs: Vec<Need> = entities
+        .iter()
+        .flat_map(|entity| needs_of(entity))
+        .collect();
     needs.sort();
     needs.dedup();
     grants::require(Side::Target, connection, &needs).await?;

@@ -2,11 +2,10 @@
 
 use super::accounting::{EntityReport, MigrateReport, check};
 use super::budget::QuarantineBudget;
-use super::ending;
 use super::entity::{EntityWork, Session, Tally};
 use super::hands::HandsPool;
-use super::preflight;
 use super::{MigrateRequest, final_state, plan_of};
+use super::{ending, preflight, sequences};
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::quarantine::entities_refused_by_others;
@@ -67,8 +66,8 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         },
         started,
         begun: AtomicBool::new(false),
-        width: AtomicUsize::new(request.max_concurrent),
         patience: Patience::default(),
+        width: AtomicUsize::new(request.max_concurrent),
     };
     let rider = Rider {
         context: &logging,
@@ -136,9 +135,9 @@ struct Run<'a> {
     started: state::Started,
     /// Whether the work was begun before; after an outage a stored detection no longer says what is left.
     begun: AtomicBool,
+    patience: Patience,
     /// How many entities are worked on at the same time; less when the servers have no room for more.
     width: AtomicUsize,
-    patience: Patience,
 }
 
 impl Run<'_> {
@@ -204,6 +203,7 @@ impl Run<'_> {
         session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;
         let done = self.waves(control, &session, &plan, &counts).await?;
+        sequences::advance_all(self.context, control, self.lease.epoch, &entities).await?;
         let entities = self.report(control, counts, &done).await?;
         snapshot.release().await?;
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
@@ -540,6 +540,9 @@ async fn stored_detection(
     }
     if detection::applied_since(control, stored.started_at).await? {
         return Err(stale("rows were applied since it was made"));
+    }
+    if !detection::is_whole(control, detection_id).await? {
+        return Err(stale("its changes are not those that were counted"));
     }
     detection::counts(control, detection_id).await
 }

@@ -1,8 +1,13 @@
 //! Faults: whatever breaks, the next run ends as if nothing had happened, and the operator is told what to do.
 //!
-//! The name of a test begins with the number of its case.
+//! One test per case; its name begins with the number of the case.
 
+mod configuration;
+mod data;
+mod disclosure;
+mod network;
 mod process;
+mod relations;
 mod scene;
 mod source;
 mod states;

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub mod command;
+pub mod pooler;
+pub mod tables;
+pub mod tls;
 
 /// A workshop with its mapping in a file.
 pub struct Bench {
@@ -27,37 +30,17 @@ impl Bench {
 
     /// Starts both servers with empty databases.
     pub async fn empty() -> Bench {
-        let workshop = Workshop::start().await.unwrap();
+        Bench::of(Workshop::start().await.unwrap())
+    }
+
+    /// Wraps a workshop that was started otherwise.
+    pub fn of(workshop: Workshop) -> Bench {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("diffmig.toml"), MAPPING).unwrap();
         Bench {
             workshop,
             directory,
         }
-    }
-
-    /// Starts both servers with a small schema of its own, rows included, and its mapping.
-    pub async fn small(source: &str, target: &str, mapping: &str) -> Bench {
-        let bench = Bench::empty().await;
-        bench.remap(mapping);
-        run_sql(&mut bench.source().await, source).await;
-        run_sql(&mut bench.target().await, target).await;
-        bench
-    }
-
-    /// Writes another mapping.
-    pub fn remap(&self, mapping: &str) {
-        std::fs::write(self.mapping_path(), mapping).unwrap();
-    }
-
-    /// Changes the source.
-    pub async fn in_source(&self, sql: &str) {
-        run_sql(&mut self.source().await, sql).await;
-    }
-
-    /// Changes the target, as somebody other than diffmig.
-    pub async fn in_target(&self, sql: &str) {
-        run_sql(&mut self.target().await, sql).await;
     }
 
     /// Reads text rows of the target, with `|` between columns.
@@ -74,7 +57,7 @@ impl Bench {
     }
 
     /// Runs `migrate` and checks how it ends.
-    pub async fn migrate(&self, arguments: &[&str], code: i32) -> command::Said {
+    pub async fn migrate_with(&self, arguments: &[&str], code: i32) -> command::Said {
         let mut all = vec!["migrate", "-q"];
         all.extend(arguments);
         let said = self.say(&all).await;
@@ -182,14 +165,6 @@ pub fn expected(day: &str) -> BTreeMap<String, BTreeMap<String, i64>> {
     let all: BTreeMap<String, BTreeMap<String, BTreeMap<String, i64>>> =
         toml::from_str(EXPECTED_COUNTS).unwrap();
     all[day].clone()
-}
-
-/// Runs a script.
-pub async fn run_sql(connection: &mut PgConnection, sql: &str) {
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
-        .execute(connection)
-        .await
-        .unwrap();
 }
 
 /// Runs a query that returns one number.
