@@ -144,7 +144,7 @@ async fn end_connections(connection: &mut Connection) -> Result<()> {
 
 fn still_in_the_way(error: Error, from: Option<&Holder>) -> Error {
     match from {
-        Some(it) if error.kind() == Kind::Resources => error.state("nothing was started").next(format!(
+        Some(it) if matches!(error.kind(), Kind::Resources | Kind::Busy) => error.state("nothing was started").next(format!(
             "{} process {} is silent, but a batch of it is still open in the target: end it there, or wait",
             it.host, it.process_id
         )),

@@ -303,12 +303,12 @@ async fn c15_an_empty_or_wrong_database_is_never_taken_for_deletions() {
         ],
     );
     let mut source = bench.source().await;
-    execute(&mut source, "begin; create table public.kept as table public.shop_comment; truncate public.shop_comment; commit").await;
+    execute(&mut source, "begin; create table public.kept as table public.shop_memo; truncate public.shop_memo; commit").await;
     let said = bench.say(&["migrate"]).await;
     check_block(&said, 14, &["no row at all", "nothing was applied"]);
     execute(
         &mut source,
-        "insert into public.shop_comment select * from public.kept; drop table public.kept",
+        "insert into public.shop_memo select * from public.kept; drop table public.kept",
     )
     .await;
     check_whole(&bench).await;

@@ -113,7 +113,8 @@ async fn a17_whatever_actors_do_at_the_same_time_the_history_is_a_path_of_the_mo
     let mut target = bench.target().await;
     execute(&mut target, HISTORY).await;
     let mut dice = Dice::thrown();
-    for _ in 0..rounds(12) {
+    // On a busy machine less happens in a round; so many are played that something has happened.
+    for round in 1.. {
         let mut actors = tokio::task::JoinSet::new();
         for _ in 0..2 {
             actors.spawn(work(server.clone(), dice.fork(), 6));
@@ -121,6 +122,12 @@ async fn a17_whatever_actors_do_at_the_same_time_the_history_is_a_path_of_the_mo
         }
         actors.spawn(disturb(server.clone(), dice.fork(), 5));
         actors.join_all().await;
+        let changes = number(&mut target, "select count(*) from public.history").await;
+        let kinds = "select count(distinct (before, after)) from public.history";
+        if round >= rounds(8) && changes > 80 && number(&mut target, kinds).await > 11 {
+            break;
+        }
+        assert!(round < 100, "too little happens: {changes} changes");
     }
     check_history(&mut target).await;
 }
@@ -155,10 +162,6 @@ async fn check_history(target: &mut Connection) {
         seen.insert((before, after.word()));
     }
     tell(&format!("{} changes of {} kinds", rows.len(), seen.len()));
-    assert!(
-        rows.len() > 80 && seen.len() > 11,
-        "too little happened: {seen:?}"
-    );
     let live = "select count(*) from diffmig.session where finished_at is null";
     assert!(number(target, live).await <= 1);
 }
