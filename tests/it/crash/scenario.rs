@@ -12,6 +12,9 @@ pub fn file(name: &str) -> String {
 /// The exit code of both days: rows are set aside on either.
 pub const EXIT_CODE: i32 = 3;
 
+/// Entities whose rows are deleted when they are gone; the others retire them.
+const DELETED: [&str; 2] = ["topics", "lines"];
+
 /// Entity, what must be there (source), what is there (target), what is set aside (source).
 const RULES: [(&str, &str, &str, &str); 6] = [
     (
@@ -72,6 +75,7 @@ pub fn invariants() -> Invariants {
             sole: Some(Sole {
                 set_aside: (*set_aside).to_owned(),
                 retired: format!("select {key} from {entity} where not is_active"),
+                deletes: DELETED.contains(entity),
             }),
         }
     });

@@ -50,6 +50,8 @@ pub struct Sole {
     pub set_aside: String,
     /// On the target: the keys of retired rows.
     pub retired: String,
+    /// Whether rows that are gone are deleted instead.
+    pub deletes: bool,
 }
 
 /// The expectations of all entities.
@@ -199,7 +201,9 @@ impl Rule {
                 ),
             )
             .await;
-        let Some(_) = &self.sole else { return };
+        let Some(sole) = &self.sole else { return };
+        // Not every deletion had a row: a row that was set aside can go as well.
+        let deleted = if sole.deletes { "sum(retired)" } else { "0" };
         finder
             .none(
                 "I2",
@@ -228,8 +232,10 @@ impl Rule {
                 "I4",
                 &format!("difference between rows of {table} and insertions counted by batches"),
                 &format!(
-                    "select (select count(*) from {table}) \
-                     - (select coalesce(sum(inserted), 0)::bigint from diffmig.batch where entity = '{name}')"
+                    "select greatest(n - inserted, inserted - deleted - n, 0)::bigint from \
+                     (select count(*) as n from {table}) t cross join \
+                     (select coalesce(sum(inserted), 0) as inserted, coalesce({deleted}, 0) as deleted \
+                     from diffmig.batch where entity = '{name}') b"
                 ),
             )
             .await;
