@@ -1,5 +1,6 @@
 //! The progress tracker: one session, from the control tables only.
 
+use super::lease::expire_dead;
 use crate::db::control::schema::{Installed, look};
 use crate::db::control::session::{self, SessionRow, StepRow};
 use crate::db::server::{Connection, Server};
@@ -86,7 +87,11 @@ impl SessionStatus {
 pub(crate) async fn open_control(target: &Server) -> Result<Connection> {
     let mut connection = target.open().await?;
     match look(&mut connection).await? {
-        Installed::Present { .. } => Ok(connection),
+        Installed::Present { .. } => {
+            // A process of this host that is gone need not be waited for; who may only read waits for the lease's end.
+            let _ = expire_dead(&mut connection).await;
+            Ok(connection)
+        }
         Installed::Absent => Err(Error::new(
             Kind::ControlState,
             "nothing was migrated into this target yet",
