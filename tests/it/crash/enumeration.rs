@@ -167,9 +167,6 @@ async fn suffer(lane: &mut Lane<'_>, point: &Point) -> (bool, Vec<Violation>) {
 
 async fn enumerate(day: Day) {
     let stand = Stand::start().await;
-    if day == Day::Second {
-        stand.load_first_day().await;
-    }
     let mut lanes = Vec::new();
     for name in ["a", "b"].iter().take(LANES) {
         lanes.push(stand.lane(name, day).await);
