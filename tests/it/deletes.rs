@@ -219,3 +219,45 @@ async fn rows_of_a_circle_go_together() {
     );
     assert!(findings(&bench).await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_of_two_tables_goes_whole_and_leaves_the_others_alone() {
+    let source = "create table item (id int primary key, mate int, name text);
+        create table mate (id int primary key, item int, name text);
+        insert into item select n, n, 'i' || n from generate_series(1, 6) n;
+        insert into mate select n, n, 'm' || n from generate_series(1, 6) n;";
+    let target = "create table items (id uuid primary key, mate uuid, name text);
+        create table mates (id uuid primary key, item uuid not null references items, name text);
+        alter table items add foreign key (mate) references mates;";
+    let mapping = r#"
+[defaults]
+delete = "delete"
+[entities.items]
+source = "item"
+target = "items"
+[entities.items.columns]
+mate = { ref = "mates", by = "mate", missing = "null" }
+name = "name"
+[entities.mates]
+source = "mate"
+target = "mates"
+[entities.mates.columns]
+item = { ref = "items", by = "item" }
+name = "name"
+"#;
+    let bench = Bench::with_tables(source, target, mapping).await;
+    bench.migrate_with(&[], 0).await;
+    bench
+        .on(
+            Side::Source,
+            "delete from item where id in (2, 5); delete from mate where id in (2, 5)",
+        )
+        .await;
+    bench.migrate_with(&["--batch-size", "1"], 0).await;
+    let pairs = "select i.name, m.name from items i full join mates m on m.id = i.mate order by 1";
+    assert_eq!(
+        bench.target_lines(pairs).await,
+        ["i1|m1", "i3|m3", "i4|m4", "i6|m6"]
+    );
+    assert!(findings(&bench).await.is_empty());
+}

@@ -149,6 +149,54 @@ async fn e9_references_within_a_table_and_in_a_circle_are_resolved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn e9_a_circle_that_cannot_be_broken_is_refused_with_its_names() {
+    let source = "
+        create table item (id integer primary key, mate integer not null, name text);
+        create table mate (id integer primary key, item integer not null, name text);
+        insert into item select g, g, 'n' from generate_series(1, 4) g;
+        insert into mate select g, g, 'm' from generate_series(1, 4) g;";
+    let target = "
+        create table items (id uuid primary key, legacy_id integer, mate uuid not null, name text);
+        create table mates (id uuid primary key, item uuid not null references items, name text);
+        alter table items add foreign key (mate) references mates deferrable initially deferred;";
+    let mapping = format!(
+        "{ITEM_MAPPING}mate = {{ ref = \"mates\", by = \"mate\" }}
+        [entities.mates]
+        source = \"mate\"
+        target = \"mates\"
+        [entities.mates.columns]
+        item = {{ ref = \"items\", by = \"item\" }}
+        name = {{}}\n"
+    );
+    let bench = Bench::with_tables(source, target, &mapping).await;
+    let said = bench.say(&["migrate"]).await;
+    refused(
+        &said,
+        13,
+        &["items", "mates", "circle", "missing = \"null\""],
+    );
+    assert_eq!(bench.in_target("select count(*) from items").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e9_a_reference_to_a_later_row_of_the_same_table_is_no_missing_parent() {
+    let source = "create table item (id integer primary key, up integer, name text);
+        insert into item select g, case when g < 40 then 41 - g when g = 50 then 99 end, 'n' || g \
+        from generate_series(1, 60) g;";
+    let target = "create table items (id uuid primary key, legacy_id integer, up uuid references items, name text);";
+    let mapping = format!(
+        "{ITEM_MAPPING}up = {{ ref = \"items\", by = \"up\", missing = \"quarantine\" }}\n"
+    );
+    let bench = Bench::with_tables(source, target, &mapping).await;
+    bench.ask(&["migrate", "--batch-size", "7"], 3).await;
+    assert_eq!(bench.set_aside().await, ["items 50 open 23503"]);
+    let whole = "select count(*) from items i join items u on u.id = i.up and u.legacy_id = 41 - i.legacy_id";
+    assert_eq!(bench.in_target(whole).await, 39);
+    assert_eq!(bench.in_target("select count(*) from items").await, 59);
+    bench.writes_nothing_more(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn e12_a_unique_value_of_a_native_row_is_left_to_it() {
     let target = "create table items (id uuid primary key, legacy_id integer, name text unique);
         insert into items values (gen_random_uuid(), null, 'n5'), (gen_random_uuid(), null, 'mine');";
