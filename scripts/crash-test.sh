@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 report="$work/report"
 log="$work/log"
 : >"$report"
-export DIFFMIG_CRASH=all DIFFMIG_CRASH_REPORT="$report" DIFFMIG_HISTORIES="${DIFFMIG_HISTORIES:-50}"
+export DIFFMIG_CRASH="${DIFFMIG_CRASH:-all}" DIFFMIG_CRASH_REPORT="$report" DIFFMIG_HISTORIES="${DIFFMIG_HISTORIES:-50}"
 
 if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --features failpoints --color never --no-fail-fast --run-ignored all \
