@@ -209,14 +209,14 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
     })
 }
 
-/// Reads the columns of named constraints and unique indexes of a target table.
+/// Reads the columns of a target table's unique and exclusion constraints: of the named ones, or of all.
 ///
 /// # Errors
 /// The query fails.
 pub async fn unique_columns(
     connection: &mut Connection,
     table: &QualifiedName,
-    constraints: &[String],
+    constraints: Option<&[String]>,
 ) -> Result<Vec<UniqueColumn>> {
     let rows: Vec<(String, String, bool, bool, String)> = sqlx::query_as(UNIQUE_COLUMNS)
         .bind(table.sql())

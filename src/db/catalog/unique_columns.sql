@@ -9,7 +9,8 @@ join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum > 0 and n
 join pg_catalog.pg_type t on t.oid = a.atttypid
 left join pg_catalog.pg_type b on b.oid = t.typbasetype
 where i.indrelid = pg_catalog.to_regclass($1)
-  and c.relname::text = any($2)
+  and (i.indisunique or i.indisexclusion)
+  and ($2::text[] is null or c.relname::text = any($2))
   and a.attgenerated = ''
   and (a.attnum = any(i.indkey::smallint[])
        or exists (select from pg_catalog.pg_depend d

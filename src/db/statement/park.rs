@@ -41,7 +41,7 @@ fn preference(column: &UniqueColumn) -> u8 {
 
 impl ApplyStatements {
     /// Moves the values of unique columns out of the way, for staged rows that are in the target, untouched and
-    /// without fault; returns how many. `None` when some constraint has no column that can be parked.
+    /// without fault; returns how many. `None` when no constraint has a column that can be parked.
     pub fn park(&self, columns: &[UniqueColumn]) -> Option<Statement> {
         let entity = &self.entity;
         let target = entity.target.sql();
@@ -55,10 +55,10 @@ impl ApplyStatements {
         let mut settings = BTreeMap::new();
         for mut choice in by_constraint.into_values() {
             choice.sort_by_key(|column| preference(column));
-            let (column, value) = choice
+            let found = choice
                 .iter()
-                .find_map(|column| Some((*column, parked_value(column, &target)?)))?;
-            settings.insert(quote_identifier(&column.name), value);
+                .find_map(|column| Some((*column, parked_value(column, &target)?)));
+            settings.extend(found.map(|(column, value)| (quote_identifier(&column.name), value)));
         }
         if settings.is_empty() {
             return None;

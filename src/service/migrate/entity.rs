@@ -352,28 +352,33 @@ impl<'a> EntityWork<'a> {
         Ok(())
     }
 
-    /// Sets rows that want each other's unique values in one transaction, after moving those out of the way.
+    /// Sets rows that want each other's unique values in one transaction, after moving those out of the way:
+    /// first of the constraints that refused rows, then of all, since a row is refused by one at a time.
     async fn swap_refused(&mut self) -> Result<()> {
-        let name = &self.entity.name;
-        let control = &mut self.hands.control;
-        let constraints = refusing_constraints(control, name).await?;
-        if constraints.is_empty() {
-            return Ok(());
-        }
-        let columns = unique_columns(control, &self.entity.target, &constraints).await?;
-        let stored = refused_by_others(control, name).await?;
-        let keys: Result<Vec<Key>> = stored.iter().map(|key| self.key(key)).collect();
-        let mut keys = keys?;
-        keys.sort();
-        self.worker.parking = self.worker.statements.park(&columns);
-        if self.worker.parking.is_some() {
+        for every in [false, true] {
+            let name = &self.entity.name;
+            let control = &mut self.hands.control;
+            let refusing = refusing_constraints(control, name).await?;
+            if refusing.is_empty() {
+                return Ok(());
+            }
+            let chosen = (!every).then_some(refusing.as_slice());
+            let columns = unique_columns(control, &self.entity.target, chosen).await?;
+            let stored = refused_by_others(control, name).await?;
+            let keys: Result<Vec<Key>> = stored.iter().map(|key| self.key(key)).collect();
+            let mut keys = keys?;
+            keys.sort();
+            self.worker.parking = self.worker.statements.park(&columns);
+            if self.worker.parking.is_none() {
+                continue;
+            }
             self.batch_size = SWAPPED_TOGETHER;
             for page in keys.chunks(SWAPPED_TOGETHER) {
                 self.apply_keys(page).await?;
             }
+            self.worker.parking = None;
+            self.batch_size = self.session.batch_size;
         }
-        self.worker.parking = None;
-        self.batch_size = self.session.batch_size;
         Ok(())
     }
 

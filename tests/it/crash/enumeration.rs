@@ -1,9 +1,9 @@
 //! Cuts every connection at every message, before and after it, and loses the answer of every commit.
 //!
-//! `DIFFMIG_CRASH=all` tries every point, else a sample. `DIFFMIG_CRASH_SEED` repeats a sample,
+//! `DIFFMIG_CRASH=all` tries every point, `DIFFMIG_CRASH=4` every fourth; a sample is tried otherwise. `DIFFMIG_CRASH_SEED` repeats a sample,
 //! `DIFFMIG_CRASH_POINT` one point by the name under which it was reported.
 
-use super::report::{Finding, conclude, is_exhaustive, say, seed};
+use super::report::{Extent, Finding, conclude, extent, say, seed};
 use super::scenario::EXIT_CODE;
 use super::stand::{Day, Lane, Ran, Stand, wait};
 use crate::support::invariants::Violation;
@@ -14,8 +14,9 @@ use std::sync::Mutex;
 
 /// Points of a sample, per day.
 const SAMPLE: usize = 10;
-/// After every so many accidents, and after all of a sample, one more run must write nothing.
-const RUN_AGAIN: usize = 4;
+/// After every so many accidents, and after all of a sample, one more run must write nothing. An odd number,
+/// so that every second or fourth point does not always miss it.
+const RUN_AGAIN: usize = 15;
 /// How often a long run says how far it is.
 const PROGRESS: usize = 50;
 /// Accidents that happen side by side.
@@ -130,12 +131,13 @@ fn chosen(points: Vec<Point>) -> Vec<Point> {
         let named = |point: &Point| point.name.split(' ').next() == Some(name.as_str());
         return points.into_iter().filter(named).collect();
     }
-    if is_exhaustive() {
-        return points;
-    }
+    let step = match extent() {
+        Extent::OneOf(1) => return points,
+        Extent::OneOf(step) => step,
+        Extent::Sample => points.len() / SAMPLE,
+    };
     let seed = seed("DIFFMIG_CRASH_SEED");
     say(&format!("DIFFMIG_CRASH_SEED={seed}"));
-    let step = points.len() / SAMPLE;
     let first = usize::try_from(seed % u64::try_from(step).unwrap()).unwrap();
     points.into_iter().skip(first).step_by(step).collect()
 }
@@ -178,7 +180,7 @@ async fn suffer(lane: &mut Lane<'_>, point: &Point) -> (bool, Vec<Violation>) {
         }
     }
     found.extend(lane.check_rows(EXIT_CODE).await);
-    if !is_exhaustive() || point.number.is_multiple_of(RUN_AGAIN) {
+    if extent() == Extent::Sample || point.number.is_multiple_of(RUN_AGAIN) {
         found.extend(lane.check_run_again(EXIT_CODE).await);
     }
     (fired, found)

@@ -11,9 +11,22 @@ pub struct Finding {
     pub violation: Violation,
 }
 
-/// Tells whether everything is to be tried, not only a sample.
-pub fn is_exhaustive() -> bool {
-    std::env::var("DIFFMIG_CRASH").is_ok_and(|it| it == "all")
+/// How much is to be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// A few points.
+    Sample,
+    /// One point of so many; 1 is all of them.
+    OneOf(usize),
+}
+
+/// Reads the extent from `DIFFMIG_CRASH`: `all`, or a number for every n-th point; a sample otherwise.
+pub fn extent() -> Extent {
+    match std::env::var("DIFFMIG_CRASH") {
+        Ok(text) if text == "all" => Extent::OneOf(1),
+        Ok(text) => Extent::OneOf(text.parse().unwrap()),
+        Err(_) => Extent::Sample,
+    }
 }
 
 /// The seed of this run: given, or taken from the clock; whoever uses it prints it.

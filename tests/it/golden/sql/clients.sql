@@ -271,20 +271,17 @@ from planned
 select l.k0::bigint, t."client_no"::text, (case
 when t."profile_id" is null then (select (w.parent_key ->> 0)
 from diffmig.pending_reference w
-where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'profile_id')::bigint else (select b.k0
-from diffmig."ledger_profiles" b
-where b.target_id = t."profile_id" limit 1) end)::bigint, (case
+where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'profile_id')::bigint else coalesce(b1_0.k0) end)::bigint, (case
 when t."luthier_id" is null then (select (w.parent_key ->> 0)
 from diffmig.pending_reference w
-where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'luthier_id')::bigint else (select b.k0
-from diffmig."ledger_luthiers" b
-where b.target_id = t."luthier_id" limit 1) end)::bigint, (case
+where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'luthier_id')::bigint else coalesce(b2_0.k0) end)::bigint, (case
 when t."workshop_id" is null then (select (w.parent_key ->> 0)
 from diffmig.pending_reference w
-where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'workshop_id')::bigint else (select b.k0
-from diffmig."ledger_workshops" b
-where b.target_id = t."workshop_id" limit 1) end)::bigint, t."full_name"::text, t."sex"::text, t."phone"::text, t."preferences"::text, t."is_active"::bool, t."created_at"::timestamptz, null::text, null::bigint, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash)
+where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'workshop_id')::bigint else coalesce(b3_0.k0) end)::bigint, t."full_name"::text, t."sex"::text, t."phone"::text, t."preferences"::text, t."is_active"::bool, t."created_at"::timestamptz, null::text, null::bigint, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash)
 from pg_temp.diffmig_stage g join diffmig."ledger_clients" l on l.k0 = g.k0 join "public"."clients" t on t."id" = l.target_id
+left join diffmig."ledger_profiles" b1_0 on b1_0.target_id = t."profile_id"
+left join diffmig."ledger_luthiers" b2_0 on b2_0.target_id = t."luthier_id"
+left join diffmig."ledger_workshops" b3_0 on b3_0.target_id = t."workshop_id"
 where l.deleted_at is null and t.xmin <> l.target_xmin
 
 -- retire

@@ -312,33 +312,21 @@ from planned
 select l.k0::bigint, t."target_kind"::text, (case
 when t."target_id" is null then (select (w.parent_key ->> 0)
 from diffmig.pending_reference w
-where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'target_id')::bigint else coalesce((select b.k0
-from diffmig."ledger_clients" b
-where b.target_id = t."target_id" limit 1),
-(select b.k0
-from diffmig."ledger_profiles" b
-where b.target_id = t."target_id" limit 1),
-(select b.k0
-from diffmig."ledger_tickets" b
-where b.target_id = t."target_id" limit 1)) end)::bigint, (case
+where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'target_id')::bigint else coalesce(b1_0.k0, b1_1.k0, b1_2.k0) end)::bigint, (case
 when t."target_id" is null then (select w.parent_entity
 from diffmig.pending_reference w
 where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'target_id') else case
-when (select b.k0
-from diffmig."ledger_clients" b
-where b.target_id = t."target_id" limit 1) is not null then 'clients'
-when (select b.k0
-from diffmig."ledger_profiles" b
-where b.target_id = t."target_id" limit 1) is not null then 'profiles'
-when (select b.k0
-from diffmig."ledger_tickets" b
-where b.target_id = t."target_id" limit 1) is not null then 'tickets' end end)::text, (case
+when b1_0.k0 is not null then 'clients'
+when b1_1.k0 is not null then 'profiles'
+when b1_2.k0 is not null then 'tickets' end end)::text, (case
 when t."author_id" is null then (select (w.parent_key ->> 0)
 from diffmig.pending_reference w
-where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'author_id')::bigint else (select b.k0
-from diffmig."ledger_profiles" b
-where b.target_id = t."author_id" limit 1) end)::bigint, t."subject"::text, t."body"::text, t."preview"::text, t."is_read"::bool, t."sent_at"::timestamptz, null::text, null::bigint, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash)
+where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'author_id')::bigint else coalesce(b2_0.k0) end)::bigint, t."subject"::text, t."body"::text, t."preview"::text, t."is_read"::bool, t."sent_at"::timestamptz, null::text, null::bigint, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash)
 from pg_temp.diffmig_stage g join diffmig."ledger_entries" l on l.k0 = g.k0 join "public"."entries" t on t."id" = l.target_id
+left join diffmig."ledger_clients" b1_0 on b1_0.target_id = t."target_id"
+left join diffmig."ledger_profiles" b1_1 on b1_1.target_id = t."target_id"
+left join diffmig."ledger_tickets" b1_2 on b1_2.target_id = t."target_id"
+left join diffmig."ledger_profiles" b2_0 on b2_0.target_id = t."author_id"
 where l.deleted_at is null and t.xmin <> l.target_xmin
 
 -- retire

@@ -178,10 +178,9 @@ from planned
 select l.k0::bigint, (case
 when t."parent_id" is null then (select (w.parent_key ->> 0)
 from diffmig.pending_reference w
-where w.entity = 'topics' and w.key = jsonb_build_array(l.k0) and w.column_name = 'parent_id')::bigint else (select b.k0
-from diffmig."ledger_topics" b
-where b.target_id = t."parent_id" limit 1) end)::bigint, t."title"::text, t."position"::int4, t."created_at"::timestamptz, null::text, null::bigint, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash)
+where w.entity = 'topics' and w.key = jsonb_build_array(l.k0) and w.column_name = 'parent_id')::bigint else coalesce(b0_0.k0) end)::bigint, t."title"::text, t."position"::int4, t."created_at"::timestamptz, null::text, null::bigint, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash)
 from pg_temp.diffmig_stage g join diffmig."ledger_topics" l on l.k0 = g.k0 join "public"."topics" t on t."id" = l.target_id
+left join diffmig."ledger_topics" b0_0 on b0_0.target_id = t."parent_id"
 where l.deleted_at is null and t.xmin <> l.target_xmin
 
 -- retire
