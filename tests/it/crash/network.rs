@@ -27,7 +27,6 @@ async fn a_slow_network_changes_nothing_but_the_time() {
 
 /// The connection of a machine that lost its power: the server hears nothing, not even the end.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "waits half a minute for time-outs of the server: make crash-test"]
 async fn a_batch_whose_process_fell_silent_does_not_block_the_next_one() {
     let stand = Stand::start().await;
     let mut lane = stand.lane("silent", Day::First).await;
