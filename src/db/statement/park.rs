@@ -46,7 +46,10 @@ impl ApplyStatements {
         let entity = &self.entity;
         let target = entity.target.sql();
         let mut by_constraint: BTreeMap<&str, Vec<&UniqueColumn>> = BTreeMap::new();
-        for column in columns.iter().filter(|it| it.name != entity.id_column) {
+        // Only what the update right after writes again may be moved: not what the target owns or nobody maps.
+        let compared = &entity.columns[..entity.compared_count()];
+        let written_again = |name: &str| compared.iter().any(|column| column.name == name);
+        for column in columns.iter().filter(|it| written_again(&it.name)) {
             by_constraint
                 .entry(&column.constraint)
                 .or_default()
