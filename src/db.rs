@@ -8,6 +8,7 @@ pub mod grants;
 pub mod script;
 pub mod server;
 pub mod source;
+pub mod standing;
 pub mod statement;
 
 pub use copy::TupleStream;

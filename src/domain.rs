@@ -16,3 +16,4 @@ pub mod resolve;
 pub mod session;
 pub mod target_id;
 pub mod tuple;
+pub mod watermark;

@@ -3,6 +3,7 @@
 pub mod analyze;
 pub mod control;
 pub mod detect;
+pub mod detections;
 pub(crate) mod give_way;
 pub mod grants;
 pub mod journal;

@@ -1,7 +1,8 @@
 //! The flags that every command knows, and the small languages of their values.
 
 use crate::context::Selection;
-use crate::domain::detection::RowLimit;
+use crate::domain::detection::{DetectMode, RowLimit};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{ArgAction, Args, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -120,6 +121,30 @@ impl Globals {
     }
 }
 
+/// How a source is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// The cheapest mode that misses nothing; one slice of the keys is read in full with each run.
+    Auto,
+    /// Every row.
+    Full,
+    /// Rows that were written since the watermark.
+    Xmin,
+    /// Rows whose `updated_at` is not before the watermark.
+    Timestamp,
+}
+
+impl From<Mode> for DetectMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Auto => DetectMode::Auto,
+            Mode::Full => DetectMode::Full,
+            Mode::Xmin => DetectMode::Xmin,
+            Mode::Timestamp => DetectMode::Timestamp,
+        }
+    }
+}
+
 /// The choice of entities.
 #[derive(Debug, Clone, Default, Args)]
 pub struct EntityArgs {
@@ -163,6 +188,21 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     };
     let millis = millis.and_then(|factor: u64| number.checked_mul(factor));
     millis.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Reads a moment: `2026-11-21T04:00:00Z`, or a day.
+///
+/// # Errors
+/// What is expected instead.
+pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(moment) = DateTime::parse_from_rfc3339(text) {
+        return Ok(moment.with_timezone(&Utc));
+    }
+    let day = text.parse::<NaiveDate>().ok();
+    let midnight = day.and_then(|it| it.and_hms_opt(0, 0, 0));
+    midnight.map(|it| it.and_utc()).ok_or_else(|| {
+        "write a time like 2026-11-21T04:00:00Z, or a day like 2026-11-21".to_owned()
+    })
 }
 
 /// Reads a percentage from 0 to 100, with or without the sign.

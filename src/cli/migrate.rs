@@ -4,7 +4,7 @@ mod report;
 
 pub use report::{accounting, sheet, summary};
 
-use super::args::{EntityArgs, Format, duration, entity_limit, row_limit};
+use super::args::{EntityArgs, Format, Mode, duration, entity_limit, row_limit};
 use super::failure::{Ended, Ending, Stop};
 use super::front::Front;
 use super::help;
@@ -45,6 +45,10 @@ pub struct MigrateArgs {
 
     #[command(flatten)]
     choice: EntityArgs,
+
+    /// How to detect: auto, full, xmin or timestamp, as in diffmig detect --help
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = Mode::Auto, hide_possible_values = true, conflicts_with = "detection_id")]
+    mode: Mode,
 
     /// Rows of a batch
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -88,6 +92,7 @@ impl MigrateArgs {
         MigrateRequest {
             selection: self.choice.selection(),
             detection_id: self.detection_id,
+            mode: self.mode.into(),
             batch_size: usize::try_from(self.batch_size).unwrap_or(5_000),
             max_concurrent: usize::from(self.max_concurrent),
             allow_deletes: self.allow_deletes.iter().cloned().collect(),

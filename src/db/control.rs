@@ -9,6 +9,7 @@ pub mod schema;
 pub mod sequence;
 pub mod session;
 pub mod state;
+pub mod watermark;
 
 use super::failure::explain;
 use crate::domain::connection::Side;

@@ -3,6 +3,7 @@
 use super::copy::TupleStream;
 use super::failure::explain;
 use super::server::{Connection, Server, answered};
+use super::standing::{self, SourceClock};
 use super::statement::Statement;
 use super::statement::source::{begin_snapshot, lock_tables};
 use crate::domain::connection::Side;
@@ -102,6 +103,7 @@ pub struct Snapshot {
     server: Server,
     keeper: Connection,
     id: String,
+    clock: SourceClock,
     holders: Holders,
 }
 
@@ -128,6 +130,7 @@ impl Snapshot {
             .fetch_one(&mut keeper)
             .await
             .map_err(failed("exporting the snapshot"))?;
+        let clock = standing::clock(&mut keeper).await?;
         let holders = Holders::default();
         holders.add(&mut keeper).await?;
         pass!("snapshot.exported");
@@ -135,6 +138,7 @@ impl Snapshot {
             server: server.clone(),
             keeper,
             id,
+            clock,
             holders,
         })
     }
@@ -151,6 +155,11 @@ impl Snapshot {
             .map_err(failed("joining the snapshot"))?;
         self.holders.add(&mut connection).await?;
         Ok(connection)
+    }
+
+    /// Returns when it was taken, in the source's own terms.
+    pub fn clock(&self) -> &SourceClock {
+        &self.clock
     }
 
     /// Returns the server processes that hold it, also those that join later.

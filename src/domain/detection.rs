@@ -1,6 +1,7 @@
 //! What a comparison of source and ledger found.
 
 use super::key::Key;
+use super::watermark::ReadMode;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -57,6 +58,34 @@ pub enum DetectMode {
     Auto,
     /// Every row.
     Full,
+    /// Rows that were written since the watermark, by the transaction that wrote them.
+    Xmin,
+    /// Rows whose `updated_at` is not before the watermark.
+    Timestamp,
+}
+
+impl DetectMode {
+    /// Reads the word.
+    pub fn from_word(word: &str) -> Option<DetectMode> {
+        [
+            DetectMode::Auto,
+            DetectMode::Full,
+            DetectMode::Xmin,
+            DetectMode::Timestamp,
+        ]
+        .into_iter()
+        .find(|mode| mode.word() == word)
+    }
+
+    /// Returns the word.
+    pub fn word(self) -> &'static str {
+        match self {
+            DetectMode::Auto => "auto",
+            DetectMode::Full => "full",
+            DetectMode::Xmin => "xmin",
+            DetectMode::Timestamp => "timestamp",
+        }
+    }
 }
 
 /// The counts of one entity; `source_rows` adds up from the others but `deleted`.
@@ -79,6 +108,23 @@ pub struct DetectionCounts {
     pub deleted: u64,
     /// Rows that were set aside before and did not change since.
     pub set_aside: u64,
+    /// How the entity was read.
+    #[serde(flatten)]
+    pub reading: Reading,
+}
+
+/// How an entity was read, and what that says about the result.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reading {
+    /// The mode.
+    pub mode: ReadMode,
+    /// Why that mode.
+    pub reason: String,
+    /// Rows that left the source.
+    pub rows_read: u64,
+    /// What can be missed; `None` when nothing can.
+    pub could_miss: Option<String>,
 }
 
 impl DetectionCounts {

@@ -1,7 +1,13 @@
 //! The differential detector: source against ledger, one pass over both.
 
 pub mod entity;
+mod gone;
+mod ledger_rows;
+mod shortcut;
 pub mod sink;
+mod slice;
+mod standing;
+mod verdict;
 
 use crate::context::{Context, Selection};
 use crate::db::control::{detection, schema};
@@ -10,10 +16,10 @@ use crate::domain::detection::{DetectMode, Detection, DetectionCounts};
 use crate::domain::event::{Event, Level};
 use crate::domain::identifier::QualifiedName;
 use crate::domain::resolve::ResolvedEntity;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::service::give_way::{Patience, Watch};
 use crate::service::outage::Rider;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use std::collections::VecDeque;
 use tokio::sync::Mutex;
@@ -26,6 +32,8 @@ pub struct DetectRequest {
     pub selection: Selection,
     /// How to read.
     pub mode: DetectMode,
+    /// Only rows whose `updated_at` is not before this moment, whatever the watermarks say.
+    pub since: Option<DateTime<Utc>>,
     /// Entities read at the same time.
     pub max_concurrent: usize,
     /// Whether to keep the result; a dry run does not.
@@ -54,11 +62,29 @@ async fn detect_once(
     patience: &Patience,
 ) -> Result<Detection> {
     let entities = context.select(&request.selection)?;
+    require_updated_at(request, &entities)?;
     let snapshot = Snapshot::take(&context.source, &watched(&entities)).await?;
     let _watch = Watch::start(context, snapshot.holders(), patience);
     let detection = detect_in(context, request, &snapshot).await?;
     snapshot.release().await?;
     Ok(detection)
+}
+
+/// `--since` needs something to compare with.
+fn require_updated_at(request: &DetectRequest, entities: &[&ResolvedEntity]) -> Result<()> {
+    let without = entities.iter().find(|it| it.updated_at.is_none());
+    match without {
+        Some(entity) if request.since.is_some() => {
+            let what = format!(
+                "--since: the mapping names no `updated_at` of {}",
+                entity.name
+            );
+            Err(Error::new(Kind::Usage, what)
+                .state("nothing was started")
+                .next("name the column in the mapping, or choose entities that have one"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Lists the tables that entities read, each once.
@@ -89,7 +115,16 @@ pub(crate) async fn detect_in(
         schema::ensure(&mut control).await?;
         let identity = &context.catalogs.0.identity;
         let digest = &context.mapping.digest;
-        detection::start(&mut control, detection_id, request.mode, digest, identity).await?;
+        let horizon = snapshot.clock().horizon;
+        detection::start(
+            &mut control,
+            detection_id,
+            request.mode,
+            digest,
+            identity,
+            horizon,
+        )
+        .await?;
     }
     let installed = schema::look(&mut control).await?;
     let ledgers = match installed {
@@ -100,6 +135,8 @@ pub(crate) async fn detect_in(
         context,
         snapshot,
         ledgers: &ledgers,
+        wish: request.mode,
+        since: request.since,
         detection_id: request.store.then_some(detection_id),
     };
     let queue = Mutex::new(VecDeque::from(entities));
@@ -117,8 +154,12 @@ pub(crate) async fn detect_in(
     }
     for it in &counts {
         let message = format!(
-            "{} new, {} modified, {} deleted",
-            it.new, it.modified, it.deleted
+            "{} new, {} modified, {} deleted ({} because {})",
+            it.new,
+            it.modified,
+            it.deleted,
+            it.reading.mode.word(),
+            it.reading.reason
         );
         context.emit(Event::of_entity(
             Level::Info,

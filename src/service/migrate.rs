@@ -13,6 +13,8 @@ pub mod preflight;
 pub mod reader;
 mod sequences;
 pub mod session;
+mod staleness;
+mod watermarks;
 
 pub use accounting::{EntityReport, MigrateReport};
 
@@ -34,6 +36,8 @@ pub struct MigrateRequest {
     pub selection: Selection,
     /// Apply this stored detection instead of making one.
     pub detection_id: Option<Uuid>,
+    /// How to detect.
+    pub mode: DetectMode,
     /// Rows of a batch.
     pub batch_size: usize,
     /// Entities worked on at the same time.
@@ -53,6 +57,7 @@ impl Default for MigrateRequest {
         MigrateRequest {
             selection: Selection::default(),
             detection_id: None,
+            mode: DetectMode::Auto,
             batch_size: 5_000,
             max_concurrent: 3,
             allow_deletes: BTreeMap::new(),
@@ -91,7 +96,8 @@ pub async fn dry_run(
         context,
         &DetectRequest {
             selection: request.selection.clone(),
-            mode: DetectMode::Auto,
+            mode: request.mode,
+            since: None,
             max_concurrent: request.max_concurrent,
             store: false,
         },

@@ -45,6 +45,8 @@ fn source_options() -> ServerOptions {
     ServerOptions {
         superuser: LEGACY_OWNER.into(),
         password: Some(PASSWORD.into()),
+        // Old applications with distributed transactions have them.
+        settings: vec![("max_prepared_transactions".into(), "5".into())],
         bootstrap_sql: vec!["create database legacy;".into()],
         ..ServerOptions::default()
     }

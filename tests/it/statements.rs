@@ -10,6 +10,7 @@ use diffmig::db::statement::content::ContentStatements;
 use diffmig::db::statement::ledger;
 use diffmig::db::statement::retire::Doomed;
 use diffmig::db::statement::source::SourceStatements;
+use diffmig::db::statement::source::newer::Since;
 use diffmig::domain::key::{Key, KeyType, encode_field};
 use diffmig::domain::resolve::ResolvedEntity;
 use sqlx::{AssertSqlSafe, Executor};
@@ -56,6 +57,20 @@ fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
             text(source.range(&key(1), &key(9)).unwrap()),
         ),
         (
+            "source: since a horizon",
+            text(source.newer(Since::Horizon(4_294_967_300))),
+        ),
+        (
+            "source: since a time",
+            text(source.newer(Since::Time(chrono::DateTime::UNIX_EPOCH))),
+        ),
+        ("source: keys", text(source.key_list())),
+        ("source: keys as bits", text(source.key_bits().unwrap())),
+        (
+            "source: slice",
+            text(source.slice(Some(&key(3)), Some(&key(8))).unwrap()),
+        ),
+        (
             "source: key list",
             text(source.keys(&[key(3), key(-4)]).unwrap()),
         ),
@@ -66,6 +81,20 @@ fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
         ("source: rows that pass", text(source.count_passing())),
         ("ledger: create", text(ledger::create(entity))),
         ("ledger: read", text(ledger::read(entity))),
+        (
+            "ledger: read keys",
+            text(ledger::read_keys(entity, &[key(3), key(-4)]).unwrap()),
+        ),
+        (
+            "ledger: read a slice",
+            text(ledger::read_slice(entity, Some(&key(3)), None).unwrap()),
+        ),
+        ("ledger: read what is open", text(ledger::read_open(entity))),
+        (
+            "ledger: keys as bits",
+            text(ledger::key_bits(entity).unwrap()),
+        ),
+        ("ledger: count", text(ledger::count_live(entity))),
         ("stage: create", text(apply.create_stage.clone())),
         ("stage: fill", text(apply.copy_stage.clone())),
         ("stage: forget earlier findings", text(apply.forget())),

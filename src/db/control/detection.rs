@@ -1,10 +1,13 @@
 //! Stored detections and their changes; also the counts that only SQL can give.
 
+pub mod stored;
+
 use super::failed;
 use crate::db::server::{Connection, answered};
 use crate::db::statement::Statement;
 use crate::domain::catalog::DatabaseIdentity;
-use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts};
+use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts, Reading};
+use crate::domain::watermark::ReadMode;
 use crate::error::Result;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -48,19 +51,17 @@ pub async fn start(
     mode: DetectMode,
     mapping_digest: &str,
     identity: &DatabaseIdentity,
+    horizon: i64,
 ) -> Result<()> {
-    let mode = match mode {
-        DetectMode::Auto => "auto",
-        DetectMode::Full => "full",
-    };
     answered(sqlx::query(
-        "insert into diffmig.detection (detection_id, mode, mapping_digest, source_identity, started_at) \
-         values ($1, $2, $3, $4, now())",
+        "insert into diffmig.detection (detection_id, mode, mapping_digest, source_identity, horizon, started_at) \
+         values ($1, $2, $3, $4, $5, now())",
     )
     .bind(detection_id)
-    .bind(mode)
+    .bind(mode.word())
     .bind(mapping_digest)
     .bind(serde_json::json!(identity))
+    .bind(horizon)
     .execute(connection))
     .await
     .map_err(failed("starting the detection"))?;
@@ -94,7 +95,8 @@ pub async fn save_counts(
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     answered(sqlx::query(
         "insert into diffmig.detection_entity (detection_id, entity, source_rows, filtered, unchanged, new_rows, \
-         modified, deleted, set_aside) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         modified, deleted, set_aside, mode, reason, rows_read, could_miss) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(detection_id)
     .bind(&counts.entity)
@@ -105,6 +107,10 @@ pub async fn save_counts(
     .bind(number(counts.modified))
     .bind(number(counts.deleted))
     .bind(number(counts.set_aside))
+    .bind(counts.reading.mode.word())
+    .bind(&counts.reading.reason)
+    .bind(number(counts.reading.rows_read))
+    .bind(&counts.reading.could_miss)
     .execute(connection))
     .await
     .map_err(failed("storing the detection"))?;
@@ -259,9 +265,9 @@ pub async fn counts(
     connection: &mut Connection,
     detection_id: Uuid,
 ) -> Result<Vec<DetectionCounts>> {
-    type Row = (String, i64, i64, i64, i64, i64, i64, i64);
-    let rows: Vec<Row> = answered(sqlx::query_as(
-        "select entity, source_rows, filtered, unchanged, new_rows, modified, deleted, set_aside \
+    let rows: Vec<CountsRow> = answered(sqlx::query_as(
+        "select entity, source_rows, filtered, unchanged, new_rows, modified, deleted, set_aside, \
+         mode, reason, rows_read, could_miss \
          from diffmig.detection_entity where detection_id = $1 order by entity",
     )
     .bind(detection_id)
@@ -270,16 +276,58 @@ pub async fn counts(
     .map_err(failed("reading the detection"))?;
     let number = |count: i64| u64::try_from(count).unwrap_or(0);
     let counts = rows.into_iter().map(|row| DetectionCounts {
-        entity: row.0,
-        source_rows: number(row.1),
-        filtered: number(row.2),
-        unchanged: number(row.3),
-        new: number(row.4),
-        modified: number(row.5),
-        deleted: number(row.6),
-        set_aside: number(row.7),
+        entity: row.entity,
+        source_rows: number(row.source_rows),
+        filtered: number(row.filtered),
+        unchanged: number(row.unchanged),
+        new: number(row.new_rows),
+        modified: number(row.modified),
+        deleted: number(row.deleted),
+        set_aside: number(row.set_aside),
+        reading: Reading {
+            mode: ReadMode::from_word(&row.mode).unwrap_or_default(),
+            reason: row.reason,
+            rows_read: number(row.rows_read),
+            could_miss: row.could_miss,
+        },
     });
     Ok(counts.collect())
+}
+
+#[derive(sqlx::FromRow)]
+struct CountsRow {
+    entity: String,
+    source_rows: i64,
+    filtered: i64,
+    unchanged: i64,
+    new_rows: i64,
+    modified: i64,
+    deleted: i64,
+    set_aside: i64,
+    mode: String,
+    reason: String,
+    rows_read: i64,
+    could_miss: Option<String>,
+}
+
+/// Forgets the changes of an entity that is read anew.
+///
+/// # Errors
+/// The query fails.
+pub async fn forget_changes(
+    connection: &mut Connection,
+    detection_id: Uuid,
+    entity: &str,
+) -> Result<()> {
+    answered(
+        sqlx::query("delete from diffmig.change where detection_id = $1 and entity = $2")
+            .bind(detection_id)
+            .bind(entity)
+            .execute(connection),
+    )
+    .await
+    .map_err(failed("storing the detection"))?;
+    Ok(())
 }
 
 /// Returns which source the latest session with a batch has read; nothing before the first one.

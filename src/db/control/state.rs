@@ -318,6 +318,16 @@ pub async fn clean_up(connection: &mut Connection, keep_days: i32) -> Result<(u6
     )
     .await
     .map_err(&failed)?;
+    answered(
+        sqlx::query(
+            "delete from diffmig.detection d where d.started_at < now() - make_interval(days => $1) \
+             and not exists (select from diffmig.session s where s.detection_id = d.detection_id)",
+        )
+        .bind(keep_days)
+        .execute(&mut *transaction),
+    )
+    .await
+    .map_err(&failed)?;
     transaction.commit().await.map_err(&failed)?;
     Ok((closed, purged.rows_affected()))
 }

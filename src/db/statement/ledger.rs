@@ -1,10 +1,12 @@
 //! Statements over the ledger of one entity.
 
 use super::apply::is_there;
+use super::source::newer::bits;
+use super::source::{key_arrays, key_literals};
 use super::{Statement, key_names};
 use crate::db::control::quarantine::CHOSEN;
 use crate::domain::identifier::{quote_identifier, quote_literal};
-use crate::domain::key::KeyType;
+use crate::domain::key::{Key, KeyFault, KeyType};
 use crate::domain::mapping::Missing;
 use crate::domain::resolve::ResolvedEntity;
 
@@ -43,22 +45,100 @@ pub fn create(entity: &ResolvedEntity) -> Statement {
     ))
 }
 
-/// Reads the ledger in key order: key, row hash, one letter.
-///
-/// The letter says what is known: `d` gone, `a` applied, `q` `h` `c` set aside, `u` gone but not let go by
-/// the target; an upper-case letter (`Q`, `H`) means that an older content is in the target.
+/// The letter that says what is known of a row: `d` gone, `a` applied, `q` `h` `c` set aside, `u` gone but not
+/// let go by the target; an upper-case letter (`Q`, `H`) means that an older content is in the target.
+const LETTER: &str = "(case \
+     when outcome = 'applied' and deleted_at is not null then 'd' \
+     when outcome = 'applied' then 'a' \
+     when outcome = 'conflicted' and deleted_at is not null then 'd' \
+     when outcome = 'conflicted' then 'c' \
+     when outcome = 'quarantined' then case when target_xmin is null or deleted_at is not null then 'q' else 'Q' end \
+     when outcome = 'held' then case when target_xmin is null or deleted_at is not null then 'h' else 'H' end \
+     else 'u' end)::\"char\"";
+
+/// The rows that stand for a source row: all but those with the letter `d`.
+const IS_LIVE: &str = "(deleted_at is null or outcome not in ('applied', 'conflicted'))";
+
+/// Reads the ledger in key order: key, row hash, [`LETTER`].
 pub fn read(entity: &ResolvedEntity) -> Statement {
+    read_where(entity, "")
+}
+
+fn read_where(entity: &ResolvedEntity, condition: &str) -> Statement {
     let keys = key_names(entity.source.key.len()).join(", ");
     Statement::new(format!(
-        "select {keys}, row_hash, (case \
-         when outcome = 'applied' and deleted_at is not null then 'd' \
-         when outcome = 'applied' then 'a' \
-         when outcome = 'conflicted' and deleted_at is not null then 'd' \
-         when outcome = 'conflicted' then 'c' \
-         when outcome = 'quarantined' then case when target_xmin is null or deleted_at is not null then 'q' else 'Q' end \
-         when outcome = 'held' then case when target_xmin is null or deleted_at is not null then 'h' else 'H' end \
-         else 'u' end)::\"char\" \
-         from {} order by {keys}",
+        "select {keys}, row_hash, {LETTER} from {}{condition} order by {keys}",
+        ledger_name(&entity.name)
+    ))
+}
+
+/// Reads the ledger rows of a list of keys.
+///
+/// # Errors
+/// A key that does not fit the entity.
+pub fn read_keys(entity: &ResolvedEntity, keys: &[Key]) -> Result<Statement, KeyFault> {
+    let arrays = key_arrays(keys, &entity.key_types())?;
+    let names = key_names(arrays.len()).join(", ");
+    let condition = match arrays.as_slice() {
+        [array] => format!(" where k0 = any({array})"),
+        _ => format!(
+            " where ({names}) in (select * from unnest({}))",
+            arrays.join(", ")
+        ),
+    };
+    Ok(read_where(entity, &condition))
+}
+
+/// Reads the ledger rows from a key on, up to and without another.
+///
+/// # Errors
+/// A key that does not fit the entity.
+pub fn read_slice(
+    entity: &ResolvedEntity,
+    from: Option<&Key>,
+    to: Option<&Key>,
+) -> Result<Statement, KeyFault> {
+    let types = entity.key_types();
+    let names = key_names(types.len()).join(", ");
+    let mut conditions = Vec::new();
+    for (key, operator) in [(from, ">="), (to, "<")] {
+        if let Some(key) = key {
+            let values = key_literals(key, &types)?.join(", ");
+            conditions.push(format!("({names}) {operator} ({values})"));
+        }
+    }
+    let condition = match conditions.is_empty() {
+        true => String::new(),
+        false => format!(" where {}", conditions.join(" and ")),
+    };
+    Ok(read_where(entity, &condition))
+}
+
+/// Finds the rows that are set aside, in key order: key, row hash, [`LETTER`].
+pub fn read_open(entity: &ResolvedEntity) -> Statement {
+    read_where(
+        entity,
+        &format!(" where outcome <> 'applied' and {IS_LIVE}"),
+    )
+}
+
+/// Reads what stands for a source row, in key order: key, row hash, [`LETTER`].
+pub fn read_live(entity: &ResolvedEntity) -> Statement {
+    read_where(entity, &format!(" where {IS_LIVE}"))
+}
+
+/// The keys that stand for a source row as bits: 64 keys a row, in key order; only for one integer.
+pub fn key_bits(entity: &ResolvedEntity) -> Option<Statement> {
+    (entity.key_types() == [KeyType::Integer]).then(|| {
+        let from = format!("{} where {IS_LIVE}", ledger_name(&entity.name));
+        bits("k0", &from)
+    })
+}
+
+/// Counts the rows that stand for a source row.
+pub fn count_live(entity: &ResolvedEntity) -> Statement {
+    Statement::new(format!(
+        "select count(*) from {} where {IS_LIVE}",
         ledger_name(&entity.name)
     ))
 }

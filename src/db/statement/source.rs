@@ -1,5 +1,7 @@
 //! Statements that read the source.
 
+pub mod newer;
+
 use super::Statement;
 use super::projection::{Projection, project};
 use crate::domain::identifier::{QualifiedName, quote_identifier, quote_literal};
@@ -12,11 +14,14 @@ use uuid::Uuid;
 #[derive(Debug, Clone)]
 pub struct SourceStatements {
     select_list: String,
+    alias: String,
     relation: String,
     from: String,
     filter: Option<String>,
     keys: Vec<(String, KeyType)>,
     order: String,
+    /// The column that tells when a row was changed last, and whether it has no time zone.
+    updated_at: Option<(String, bool)>,
     /// Fields before the first non-key field.
     pub key_fields: usize,
     /// Compared fields after the key; the fault field follows.
@@ -73,8 +78,13 @@ impl SourceStatements {
         }
         let order = keys.iter().map(|(sql, key_type)| ordered(sql, *key_type));
         SourceStatements {
+            updated_at: entity
+                .updated_at
+                .as_ref()
+                .map(|it| (scope.sql(&it.column), it.is_naive)),
             order: order.collect::<Vec<_>>().join(", "),
             select_list: select.join(", "),
+            alias,
             key_fields: keys.len(),
             relation,
             from,
@@ -86,18 +96,27 @@ impl SourceStatements {
         }
     }
 
-    fn select(&self, condition: Option<String>) -> Statement {
+    fn where_clause(&self, condition: Option<String>) -> String {
         let filter = self.filter.as_ref().map(|filter| format!("({filter})"));
         let conditions: Vec<String> = filter.into_iter().chain(condition).collect();
-        let filter = if conditions.is_empty() {
+        if conditions.is_empty() {
             String::new()
         } else {
             format!(" where {}", conditions.join(" and "))
-        };
+        }
+    }
+
+    fn select(&self, condition: Option<String>) -> Statement {
+        let filter = self.where_clause(condition);
         Statement::new(format!(
             "select {} from {}{filter} order by {}",
             self.select_list, self.from, self.order
         ))
+    }
+
+    /// Returns what a row hash depends on: the fields, the relation and the filter.
+    pub fn projection(&self) -> String {
+        format!("{} {}", self.compared_fields, self.all().as_str())
     }
 
     /// Every row in key order.

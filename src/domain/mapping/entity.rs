@@ -5,6 +5,7 @@ use super::issue::did_you_mean;
 use super::reader::{Reader, Section};
 use super::{ConflictPolicy, Defaults, Spot};
 use crate::domain::expression::{Expression, SourceQuery, parse_query};
+use crate::domain::watermark::OVERLAP_SECS;
 
 /// Where the rows come from.
 #[derive(Debug, Clone)]
@@ -77,6 +78,17 @@ pub enum DeletePolicy {
     Delete,
 }
 
+/// The source column that tells when a row was changed last.
+#[derive(Debug, Clone)]
+pub struct UpdatedAt {
+    /// The column.
+    pub column: ColumnRef,
+    /// How far before the watermark rows are read again, in seconds; [`OVERLAP_SECS`] by default.
+    pub overlap_secs: i64,
+    /// Where it stands.
+    pub spot: Spot,
+}
+
 /// One source relation that feeds one target table.
 #[derive(Debug, Clone)]
 pub struct Entity {
@@ -104,6 +116,8 @@ pub struct Entity {
     pub delete: DeletePolicy,
     /// What happens when both sides changed.
     pub conflict: ConflictPolicy,
+    /// What tells when a row was changed last.
+    pub updated_at: Option<UpdatedAt>,
     /// Source columns that are deliberately not migrated.
     pub ignore: Vec<String>,
     /// The rules of the target columns.
@@ -111,12 +125,23 @@ pub struct Entity {
 }
 
 const KNOWN: &[&str] = &[
-    "source", "as", "join", "where", "key", "target", "id", "legacy", "delete", "conflict",
-    "ignore", "columns",
+    "source",
+    "as",
+    "join",
+    "where",
+    "key",
+    "target",
+    "id",
+    "legacy",
+    "delete",
+    "conflict",
+    "ignore",
+    "columns",
+    "updated_at",
 ];
 
 /// Keys of the mapping language that this version does not carry out yet; they are refused by name.
-const PLANNED: &[&str] = &["match", "dedupe", "validate", "updated_at"];
+const PLANNED: &[&str] = &["match", "dedupe", "validate"];
 
 pub(super) fn read(
     reader: &mut Reader<'_>,
@@ -140,6 +165,7 @@ pub(super) fn read(
     let delete = read_delete(reader, section).unwrap_or_else(|| defaults.delete.clone());
     let conflict = read_conflict(reader, section).unwrap_or(defaults.conflict);
     let key = section.strings(reader, "key");
+    let updated_at = read_updated_at(reader, section);
     let ignore = section.strings(reader, "ignore").unwrap_or_default();
     let source = source?;
     let alias = alias.unwrap_or_else(|| match &source {
@@ -159,6 +185,7 @@ pub(super) fn read(
         legacy,
         delete,
         conflict,
+        updated_at,
         ignore,
         columns,
     })
@@ -273,6 +300,36 @@ fn read_id(reader: &mut Reader<'_>, section: &Section<'_>) -> IdRule {
             .map(|text| ColumnRef::parse(&text));
     }
     rule
+}
+
+/// Reads `updated_at = "column"` or `updated_at = { column = "column", overlap = 900 }`.
+fn read_updated_at(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<UpdatedAt> {
+    let value = section.get("updated_at")?;
+    let spot = reader.spot(section.offset_of("updated_at"));
+    if !value.get_ref().is_table() {
+        let column = section.string(reader, "updated_at")?;
+        return Some(UpdatedAt {
+            column: ColumnRef::parse(&column),
+            overlap_secs: OVERLAP_SECS,
+            spot,
+        });
+    }
+    let rule = section.section(reader, "updated_at")?;
+    rule.only(reader, &["column", "overlap"]);
+    let column = rule.required_string(reader, "column")?;
+    let overlap_secs = match rule.has("overlap") {
+        true => rule.integer(reader, "overlap")?,
+        false => OVERLAP_SECS,
+    };
+    if !(0..=31_536_000).contains(&overlap_secs) {
+        let message = "a number of seconds, from 0 to a year";
+        rule.fault(reader, "overlap", message, None);
+    }
+    Some(UpdatedAt {
+        column: ColumnRef::parse(&column),
+        overlap_secs,
+        spot,
+    })
 }
 
 fn read_legacy(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<(String, String)> {

@@ -68,6 +68,9 @@ fn used_columns(entity: &Entity) -> BTreeSet<String> {
             used.insert(column.column.clone());
         }
     };
+    if let Some(updated_at) = &entity.updated_at {
+        take(&updated_at.column);
+    }
     let mut expressions: Vec<&Expression> = entity.filter.iter().collect();
     expressions.extend(entity.joins.iter().map(|join| &join.on));
     for rule in &entity.columns {

@@ -70,6 +70,17 @@ fn join_names(names: &[QualifiedName]) -> String {
     names.join(", ")
 }
 
+/// The source column that tells when a row was changed last.
+#[derive(Debug, Clone)]
+pub struct ResolvedUpdatedAt {
+    /// The column.
+    pub column: ColumnRef,
+    /// Whether it has no time zone.
+    pub is_naive: bool,
+    /// How far before the watermark rows are read again, in seconds.
+    pub overlap_secs: i64,
+}
+
 /// An entity that may reach SQL generation.
 #[derive(Debug, Clone)]
 pub struct ResolvedEntity {
@@ -101,6 +112,8 @@ pub struct ResolvedEntity {
     pub cascades: Vec<Referrer>,
     /// The conflict policy.
     pub conflict: ConflictPolicy,
+    /// What tells when a row was changed last.
+    pub updated_at: Option<ResolvedUpdatedAt>,
 }
 
 impl ResolvedEntity {
@@ -298,6 +311,7 @@ pub(super) fn resolve(
         );
     }
     check_id(&mut work, id, &source, &scope);
+    let updated_at = resolve_updated_at(&mut work, &scope);
     let legacy = resolve_legacy(&mut work, &source, target);
     let columns = resolve_columns(&mut work, mapping, target, &scope, keys);
     coverage::check_unmapped(&mut work, target, &legacy, catalogs, mapping);
@@ -322,6 +336,7 @@ pub(super) fn resolve(
             to_id.cloned().collect()
         },
         conflict: entity.conflict,
+        updated_at,
     })
 }
 
@@ -450,6 +465,33 @@ fn check_id(work: &mut Work<'_>, id: Option<&Column>, source: &ResolvedSource, s
             Ok(_) => {}
         }
     }
+}
+
+fn resolve_updated_at(work: &mut Work<'_>, scope: &Scope) -> Option<ResolvedUpdatedAt> {
+    let rule = work.entity.updated_at.as_ref()?;
+    let (alias, column) = match scope.column(&rule.column) {
+        Ok(found) => found,
+        Err((message, hint)) => {
+            work.report(rule.spot, "updated_at", message, hint);
+            return None;
+        }
+    };
+    let base = column.column_type.base.as_str();
+    if !matches!(base, "timestamp" | "timestamptz" | "date") {
+        let message = format!("`{}` is {}", column.name, column.column_type.display);
+        let hint = Some("name a timestamp".to_owned());
+        work.report(rule.spot, "updated_at", message, hint);
+    }
+    if alias != scope.main_alias() {
+        let message = format!("`{}` is a column of a joined table", column.name);
+        let hint = Some("name a column of the entity's own source".to_owned());
+        work.report(rule.spot, "updated_at", message, hint);
+    }
+    Some(ResolvedUpdatedAt {
+        column: rule.column.clone(),
+        is_naive: base != "timestamptz",
+        overlap_secs: rule.overlap_secs,
+    })
 }
 
 fn is_one_key_like(id: &Column, source: &ResolvedSource) -> bool {

@@ -1,6 +1,6 @@
 //! Collects changes and stores them in lists; long runs of new keys become one row.
 
-use crate::db::control::detection::{StoredChange, save_changes};
+use crate::db::control::detection::{StoredChange, forget_changes, save_changes};
 use crate::db::server::Connection;
 use crate::domain::detection::ChangeKind;
 use crate::domain::key::{Key, KeyFault, KeyType};
@@ -102,6 +102,20 @@ impl<'c> ChangeSink<'c> {
         let first = self.json(&run[0])?;
         let last = self.json(&self.run_last.clone())?;
         self.store(ChangeKind::New, first, Some(last), count).await
+    }
+
+    /// Forgets everything: the entity is read anew.
+    pub async fn discard(&mut self) -> Result<()> {
+        self.page.clear();
+        self.run.clear();
+        self.run_count = 0;
+        if let Some((detection_id, connection)) = &mut self.store
+            && self.ordinal > 0
+        {
+            forget_changes(connection, *detection_id, &self.entity).await?;
+        }
+        self.ordinal = 0;
+        Ok(())
     }
 
     /// Stores what is left.

@@ -5,7 +5,7 @@ use super::budget::QuarantineBudget;
 use super::entity::{EntityWork, Session, Tally};
 use super::hands::HandsPool;
 use super::{MigrateRequest, final_state, plan_of};
-use super::{ending, preflight, sequences};
+use super::{ending, preflight, sequences, staleness, watermarks};
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::quarantine::entities_refused_by_others;
@@ -15,7 +15,7 @@ use crate::db::server::Connection;
 use crate::db::source::Snapshot;
 use crate::db::statement::apply::Writer;
 use crate::db::statement::ledger;
-use crate::domain::detection::{DeleteRefusal, DetectMode, DetectionCounts, check_deletes};
+use crate::domain::detection::{DeleteRefusal, DetectionCounts, check_deletes};
 use crate::domain::event::Event;
 use crate::domain::plan::Plan;
 use crate::domain::resolve::ResolvedEntity;
@@ -100,7 +100,7 @@ async fn prepare(context: &Context, request: &MigrateRequest) -> Result<(Uuid, H
     let installation_id = schema::ensure(&mut control).await?;
     if let Some(detection_id) = request.detection_id {
         // A refusal that can be known beforehand leaves no failed session behind.
-        stored_detection(context, &mut control, detection_id).await?;
+        staleness::check(context, &mut control, detection_id).await?;
     }
     let lease = HeldLease::take(&context.target, request.wait_lock, &context.interrupt).await?;
     Ok((installation_id, lease))
@@ -207,6 +207,15 @@ impl Run<'_> {
         let done = self.waves(control, &session, &plan, &counts).await?;
         sequences::advance_all(self.context, control, self.lease.epoch, &entities).await?;
         let entities = self.report(control, counts, &done).await?;
+        watermarks::promote(
+            self.context,
+            control,
+            self.lease.epoch,
+            self.writer.session_number,
+            detection_id,
+            &entities,
+        )
+        .await?;
         snapshot.release().await?;
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
         Ok(MigrateReport {
@@ -226,13 +235,15 @@ impl Run<'_> {
     ) -> Result<(Uuid, Vec<DetectionCounts>)> {
         let again = self.begun.swap(true, Ordering::SeqCst);
         if let Some(detection_id) = self.request.detection_id.filter(|_| !again) {
-            let mut counts = stored_detection(self.context, control, detection_id).await?;
+            let mut counts = staleness::check(self.context, control, detection_id).await?;
+            staleness::check_ground(self.context, control, snapshot, detection_id).await?;
             counts.retain(|it| self.request.selection.includes(&it.entity));
             return Ok((detection_id, counts));
         }
         let request = DetectRequest {
             selection: self.request.selection.clone(),
-            mode: DetectMode::Auto,
+            mode: self.request.mode,
+            since: None,
             max_concurrent: self.width.load(Ordering::SeqCst),
             store: true,
         };
@@ -509,44 +520,4 @@ fn refuse_deletes(entity: &str, deleted: u64, live: u64, refusal: &DeleteRefusal
     .next(format!(
         "if that is right: diffmig migrate --allow-deletes {entity}={deleted}"
     ))
-}
-
-/// Checks that a stored detection still fits and returns its counts.
-async fn stored_detection(
-    context: &Context,
-    control: &mut Connection,
-    detection_id: Uuid,
-) -> Result<Vec<DetectionCounts>> {
-    let stale = |cause: &str| {
-        Error::new(
-            Kind::Guard,
-            format!("detection {detection_id} cannot be applied"),
-        )
-        .cause(cause)
-        .state("nothing was applied")
-        .next("run diffmig detect again, or diffmig migrate without --detection-id")
-    };
-    let Some(stored) = detection::find(control, detection_id).await? else {
-        return Err(
-            Error::new(Kind::Usage, format!("there is no detection {detection_id}"))
-                .state("nothing was applied")
-                .next("run diffmig detect"),
-        );
-    };
-    let Some(_) = stored.finished_at else {
-        return Err(stale("it was never finished"));
-    };
-    if stored.mapping_digest != context.mapping.digest {
-        return Err(stale("the mapping has changed since it was made"));
-    }
-    if stored.source_identity != json!(context.catalogs.0.identity) {
-        return Err(stale("it was made from another source database"));
-    }
-    if detection::applied_since(control, stored.started_at).await? {
-        return Err(stale("rows were applied since it was made"));
-    }
-    if !detection::is_whole(control, detection_id).await? {
-        return Err(stale("its changes are not those that were counted"));
-    }
-    detection::counts(control, detection_id).await
 }

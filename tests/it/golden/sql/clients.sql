@@ -78,6 +78,138 @@ from "public"."shop_client" as "c"
 left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
 where ((NOT "c"."archived")) and ("c"."id") >= ('1'::bigint) and ("c"."id") <= ('9'::bigint) order by "c"."id"
 
+-- source: since a horizon
+select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'),
+''),
+'(unnamed)'))::text, case
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
+''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text) is null then '23502|NULL in a required column|client_no'
+when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
+when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'),
+''),
+'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end) is not null and not ((case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
+when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
+when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("c"."created_at") then (extract(epoch
+from "c"."created_at") * 1000)::bigint end
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) and pg_catalog.age("c".xmin) <= (select pg_catalog.age('4'::xid)) order by "c"."id"
+
+-- source: since a time
+select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'),
+''),
+'(unnamed)'))::text, case
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
+''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text) is null then '23502|NULL in a required column|client_no'
+when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
+when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'),
+''),
+'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end) is not null and not ((case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
+when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
+when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("c"."created_at") then (extract(epoch
+from "c"."created_at") * 1000)::bigint end
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) order by "c"."id"
+
+-- source: keys
+select "c"."id"::bigint
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) order by "c"."id"
+
+-- source: keys as bits
+select "c"."id"::bigint >> 6, bit_or(1::bigint << ("c"."id"::bigint & 63)::integer)
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) group by 1 order by 1
+
+-- source: slice
+select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'),
+''),
+'(unnamed)'))::text, case
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
+''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text) is null then '23502|NULL in a required column|client_no'
+when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
+when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'),
+''),
+'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end) is not null and not ((case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
+when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
+when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("c"."created_at") then (extract(epoch
+from "c"."created_at") * 1000)::bigint end
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) and ("c"."id") >= ('3'::bigint) and ("c"."id") < ('8'::bigint) order by "c"."id"
+
 -- source: key list
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
@@ -143,6 +275,55 @@ when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
 when outcome = 'held' then case
 when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
 from diffmig."ledger_clients" order by k0
+
+-- ledger: read keys
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_clients"
+where k0 = any('{3,-4}'::bigint[]) order by k0
+
+-- ledger: read a slice
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_clients"
+where (k0) >= ('3'::bigint) order by k0
+
+-- ledger: read what is open
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_clients"
+where outcome <> 'applied' and (deleted_at is null or outcome not in ('applied', 'conflicted')) order by k0
+
+-- ledger: keys as bits
+select k0 >> 6, bit_or(1::bigint << (k0 & 63)::integer)
+from diffmig."ledger_clients"
+where (deleted_at is null or outcome not in ('applied', 'conflicted')) group by 1 order by 1
+
+-- ledger: count
+select count(*)
+from diffmig."ledger_clients"
+where (deleted_at is null or outcome not in ('applied', 'conflicted'))
 
 -- stage: create
 drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 text, c1 bigint, c2 bigint, c3 bigint, c4 text, c5 text, c6 text, c7 jsonb, c8 bool, c9 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows

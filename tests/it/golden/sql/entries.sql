@@ -105,6 +105,175 @@ from "e"."sent_at") * 1000)::bigint end
 from "public"."shop_entry" as "e"
 where ("e"."id") >= ('1'::bigint) and ("e"."id") <= ('9'::bigint) order by "e"."id"
 
+-- source: since a horizon
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where pg_catalog.age("e".xmin) <= (select pg_catalog.age('4'::xid)) order by "e"."id"
+
+-- source: since a time
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e" order by "e"."id"
+
+-- source: keys
+select "e"."id"::bigint
+from "public"."shop_entry" as "e" order by "e"."id"
+
+-- source: keys as bits
+select "e"."id"::bigint >> 6, bit_or(1::bigint << ("e"."id"::bigint & 63)::integer)
+from "public"."shop_entry" as "e" group by 1 order by 1
+
+-- source: slice
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where ("e"."id") >= ('3'::bigint) and ("e"."id") < ('8'::bigint) order by "e"."id"
+
 -- source: key list
 select "e"."id"::bigint, case
 when (case
@@ -182,6 +351,55 @@ when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
 when outcome = 'held' then case
 when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
 from diffmig."ledger_entries" order by k0
+
+-- ledger: read keys
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_entries"
+where k0 = any('{3,-4}'::bigint[]) order by k0
+
+-- ledger: read a slice
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_entries"
+where (k0) >= ('3'::bigint) order by k0
+
+-- ledger: read what is open
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_entries"
+where outcome <> 'applied' and (deleted_at is null or outcome not in ('applied', 'conflicted')) order by k0
+
+-- ledger: keys as bits
+select k0 >> 6, bit_or(1::bigint << (k0 & 63)::integer)
+from diffmig."ledger_entries"
+where (deleted_at is null or outcome not in ('applied', 'conflicted')) group by 1 order by 1
+
+-- ledger: count
+select count(*)
+from diffmig."ledger_entries"
+where (deleted_at is null or outcome not in ('applied', 'conflicted'))
 
 -- stage: create
 drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 text, c1 bigint, c1e text, c2 bigint, c3 text, c4 text, c5 text, c6 bool, c7 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows

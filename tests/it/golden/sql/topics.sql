@@ -21,6 +21,49 @@ from "t"."created_at") * 1000)::bigint end
 from "public"."shop_topic" as "t"
 where ("t"."id") >= ('1'::bigint) and ("t"."id") <= ('9'::bigint) order by "t"."id"
 
+-- source: since a horizon
+select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
+when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("t"."created_at") then (extract(epoch
+from "t"."created_at") * 1000)::bigint end
+from "public"."shop_topic" as "t"
+where pg_catalog.age("t".xmin) <= (select pg_catalog.age('4'::xid)) order by "t"."id"
+
+-- source: since a time
+select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
+when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("t"."created_at") then (extract(epoch
+from "t"."created_at") * 1000)::bigint end
+from "public"."shop_topic" as "t" order by "t"."id"
+
+-- source: keys
+select "t"."id"::bigint
+from "public"."shop_topic" as "t" order by "t"."id"
+
+-- source: keys as bits
+select "t"."id"::bigint >> 6, bit_or(1::bigint << ("t"."id"::bigint & 63)::integer)
+from "public"."shop_topic" as "t" group by 1 order by 1
+
+-- source: slice
+select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
+when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("t"."created_at") then (extract(epoch
+from "t"."created_at") * 1000)::bigint end
+from "public"."shop_topic" as "t"
+where ("t"."id") >= ('3'::bigint) and ("t"."id") < ('8'::bigint) order by "t"."id"
+
 -- source: key list
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
 E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
@@ -56,6 +99,55 @@ when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
 when outcome = 'held' then case
 when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
 from diffmig."ledger_topics" order by k0
+
+-- ledger: read keys
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_topics"
+where k0 = any('{3,-4}'::bigint[]) order by k0
+
+-- ledger: read a slice
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_topics"
+where (k0) >= ('3'::bigint) order by k0
+
+-- ledger: read what is open
+select k0, row_hash, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+from diffmig."ledger_topics"
+where outcome <> 'applied' and (deleted_at is null or outcome not in ('applied', 'conflicted')) order by k0
+
+-- ledger: keys as bits
+select k0 >> 6, bit_or(1::bigint << (k0 & 63)::integer)
+from diffmig."ledger_topics"
+where (deleted_at is null or outcome not in ('applied', 'conflicted')) group by 1 order by 1
+
+-- ledger: count
+select count(*)
+from diffmig."ledger_topics"
+where (deleted_at is null or outcome not in ('applied', 'conflicted'))
 
 -- stage: create
 drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 bigint, c1 text, c2 int4, c3 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows; create index on pg_temp.diffmig_stage (c0); create index on pg_temp.diffmig_stage (k0)

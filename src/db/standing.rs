@@ -1,0 +1,138 @@
+//! Where the source stands: its transactions, its timeline, and the shape of its tables.
+
+use super::failure::explain;
+use super::server::{Connection, answered};
+use super::statement::Statement;
+use crate::domain::connection::Side;
+use crate::error::{Error, Result};
+use chrono::{DateTime, Utc};
+
+/// When a snapshot was taken, in the source's own terms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceClock {
+    /// The oldest transaction that was still running, with its epoch (`pg_snapshot_xmin`).
+    pub horizon: i64,
+    /// The next transaction (`pg_snapshot_xmax`).
+    pub next_xid: i64,
+    /// The server's timeline; empty when the role may not know it.
+    pub timeline: String,
+    /// The server's clock.
+    pub now: DateTime<Utc>,
+}
+
+fn failed(error: sqlx::Error) -> Error {
+    explain(Side::Source, "reading where the source stands", &error)
+}
+
+/// Reads the clock; inside of a repeatable-read transaction it is that of its snapshot.
+///
+/// # Errors
+/// The query fails.
+pub async fn clock(connection: &mut Connection) -> Result<SourceClock> {
+    // `txid_` has the same numbers as `pg_snapshot_`, and PostgreSQL 12 has it as well.
+    let (horizon, next_xid, now, standby, allowed): (i64, i64, DateTime<Utc>, bool, bool) = answered(
+        sqlx::query_as(
+            "select pg_catalog.txid_snapshot_xmin(s.s), pg_catalog.txid_snapshot_xmax(s.s), pg_catalog.now(), \
+             pg_catalog.pg_is_in_recovery(), \
+             pg_catalog.has_function_privilege('pg_catalog.pg_control_checkpoint()', 'execute') \
+             and pg_catalog.has_function_privilege('pg_catalog.pg_current_wal_lsn()', 'execute') \
+             and pg_catalog.has_function_privilege('pg_catalog.pg_walfile_name(pg_lsn)', 'execute') \
+             from (select pg_catalog.txid_current_snapshot() as s) s",
+        )
+        .fetch_one(&mut *connection),
+    )
+    .await
+    .map_err(failed)?;
+    let timeline = match (allowed, standby) {
+        (false, _) => String::new(),
+        // What a primary writes carries its timeline at once; its control file only from the next checkpoint on.
+        (true, false) => timeline(
+            connection,
+            "select pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)",
+        )
+        .await?,
+        (true, true) => timeline(
+            connection,
+            "select pg_catalog.lpad(pg_catalog.upper(pg_catalog.to_hex(timeline_id)), 8, '0') \
+             from pg_catalog.pg_control_checkpoint()",
+        )
+        .await?,
+    };
+    Ok(SourceClock {
+        horizon,
+        next_xid,
+        timeline,
+        now,
+    })
+}
+
+async fn timeline(connection: &mut Connection, statement: &'static str) -> Result<String> {
+    answered(sqlx::query_scalar(statement).fetch_one(connection))
+        .await
+        .map_err(failed)
+}
+
+/// Digests the shape of tables and their partitions, and tells whether all of them keep rows of their own.
+///
+/// # Errors
+/// The query fails.
+pub async fn shape(connection: &mut Connection, tables: &[i64]) -> Result<(String, bool)> {
+    let oids: Vec<sqlx::postgres::types::Oid> = tables
+        .iter()
+        .filter_map(|oid| u32::try_from(*oid).ok())
+        .map(sqlx::postgres::types::Oid)
+        .collect();
+    let (shape, plain): (String, Option<bool>) = answered(
+        sqlx::query_as(include_str!("catalog/shape.sql"))
+            .bind(oids)
+            .fetch_one(connection),
+    )
+    .await
+    .map_err(failed)?;
+    Ok((shape, plain.unwrap_or(true)))
+}
+
+/// Runs a statement that counts a table's rows and those of them that are newer than a watermark.
+///
+/// # Errors
+/// The query fails.
+pub async fn count_newer(connection: &mut Connection, statement: &Statement) -> Result<(u64, u64)> {
+    let (rows, newer): (i64, i64) = sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| explain(Side::Source, "counting rows", &error))?;
+    Ok((
+        u64::try_from(rows).unwrap_or(0),
+        u64::try_from(newer).unwrap_or(0),
+    ))
+}
+
+/// Begins a transaction in which every look at the ledgers sees the same, and large ones are read whole.
+///
+/// # Errors
+/// The query fails.
+pub async fn begin_ledger_view(connection: &mut Connection) -> Result<()> {
+    answered(
+        sqlx::raw_sql(
+            "begin isolation level repeatable read, read only; set local enable_seqscan = on; \
+             set local enable_hashjoin = on; set local enable_mergejoin = on; \
+             set local idle_in_transaction_session_timeout = 0",
+        )
+        .execute(connection),
+    )
+    .await
+    .map(drop)
+    .map_err(|error| explain(Side::Target, "reading the ledgers", &error))
+}
+
+/// Ends it.
+///
+/// # Errors
+/// The query fails.
+pub async fn end_ledger_view(connection: &mut Connection) -> Result<()> {
+    answered(sqlx::query("rollback").execute(connection))
+        .await
+        .map(drop)
+        .map_err(|error| explain(Side::Target, "reading the ledgers", &error))
+}
