@@ -20,10 +20,10 @@ const DAY3: &str = "
     -- written, but not changed
     update shop_remark set body = body where id between 1010 and 1019;
     -- gone and back with another content
-    delete from shop_charge where id = 30;
+    delete from shop_charge where id = 1030;
     insert into shop_charge (id, ticket_id, amount, paid, refunded, method, charged_at)
-    values (30, 1001, 3, true, false, 'bank', '2024-03-02 09:00:00');
-    delete from shop_workshop_staff where id = 6;";
+    values (1030, 1001, 3, true, false, 'bank', '2024-03-02 09:00:00');
+    delete from shop_workshop_staff where id = 1006;";
 
 /// Day 5: only deletions and what takes their place.
 const DAY5: &str = "

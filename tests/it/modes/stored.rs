@@ -70,7 +70,10 @@ async fn a_detection_on_other_ground_is_refused() {
     let report = bench.ask(&["detect", "--mode", "xmin"], 0).await;
     let id = report["detectionId"].as_str().unwrap();
     bench
-        .on(Side::Source, "alter table item add column extra int")
+        .on(
+            Side::Source,
+            "alter table item alter column name type varchar(50)",
+        )
         .await;
     let mapping = std::fs::read_to_string(bench.mapping_path()).unwrap();
     let said = bench.say(&["migrate", "-q", "--detection-id", id]).await;
