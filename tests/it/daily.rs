@@ -32,7 +32,7 @@ const DAY5: &str = "
     insert into shop_notice (id, recipient_id, level, verb, context, created_at)
     select 7000000 + g, 1001 + g, 1, 'fifth day', null, timestamp '2024-03-04 08:00:00' from generate_series(1, 3) g;
     update shop_remark set body = 'Remark of the fifth day' where id = 1011;
-    delete from shop_flag where id = 5000003;";
+    delete from shop_workshop_staff where id = 1007;";
 
 type Found = BTreeMap<String, (i64, i64, i64)>;
 
@@ -105,9 +105,9 @@ async fn five_days_are_detected_exactly_in_every_mode() {
 
     bench.workshop.run(Side::Source, DAY5).await.unwrap();
     let day5 = wanted(&[
-        ("flags", 0, 0, 1),
         ("notices", 3, 0, 3),
         ("remarks", 0, 1, 0),
+        ("staff", 0, 0, 1),
     ]);
     assert_eq!(found_by_all(&bench, "day5").await, day5);
     bench.migrate_with(&["--mode", "xmin"], 3).await;
