@@ -7,6 +7,7 @@ mod control;
 pub mod defect;
 mod demo;
 mod detect;
+mod explain;
 mod failure;
 mod front;
 mod grants;
@@ -20,6 +21,7 @@ mod quarantine;
 mod signals;
 mod status;
 mod table;
+mod verify;
 
 use args::Globals;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -48,6 +50,8 @@ enum Verb {
     Analyze(analyze::AnalyzeArgs),
     Detect(detect::DetectArgs),
     Migrate(migrate::MigrateArgs),
+    Verify(verify::VerifyArgs),
+    Explain(explain::ExplainArgs),
     Status(status::StatusArgs),
     Control(control::ControlArgs),
     Logs(logs::LogsArgs),
@@ -87,6 +91,8 @@ impl Verb {
             Verb::Analyze(args) => Box::pin(analyze::run(front, args)),
             Verb::Detect(args) => Box::pin(detect::run(front, args)),
             Verb::Migrate(args) => Box::pin(migrate::run(front, args)),
+            Verb::Verify(args) => Box::pin(verify::run(front, args)),
+            Verb::Explain(args) => Box::pin(explain::run(front, args)),
             Verb::Status(args) => Box::pin(status::run(front, args)),
             Verb::Control(args) => Box::pin(control::run(front, args)),
             Verb::Logs(args) => Box::pin(logs::run(front, args)),

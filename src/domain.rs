@@ -16,4 +16,5 @@ pub mod resolve;
 pub mod session;
 pub mod target_id;
 pub mod tuple;
+pub mod verification;
 pub mod watermark;

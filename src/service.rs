@@ -4,6 +4,7 @@ pub mod analyze;
 pub mod control;
 pub mod detect;
 pub mod detections;
+pub mod explain;
 pub(crate) mod give_way;
 pub mod grants;
 pub mod journal;
@@ -14,6 +15,7 @@ pub(crate) mod outage;
 pub mod quarantine;
 pub mod rows;
 pub mod status;
+pub mod verify;
 pub mod workshop;
 
 /// The host's name, for leases and sessions.

@@ -49,6 +49,7 @@ pub fn of_program() -> String {
         "diffmig analyze              how far source and target are apart",
         "diffmig detect               what changed since the last migration",
         "diffmig migrate              apply it",
+        "diffmig verify               prove that the target is what the mapping makes of the source",
         "diffmig status --watch       follow it from another terminal",
     ];
     of_command(&examples, &codes)

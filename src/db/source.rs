@@ -205,6 +205,22 @@ pub async fn count_on(
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
+/// Reads names and texts of one row; nothing when there is no such row.
+///
+/// # Errors
+/// The query fails.
+pub async fn texts(
+    side: Side,
+    connection: &mut Connection,
+    statement: &Statement,
+) -> Result<Vec<(String, Option<String>)>> {
+    sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| explain(side, "reading one row", &error))
+}
+
 /// Runs the projection of an entity over no row, so that the server checks it.
 ///
 /// # Errors

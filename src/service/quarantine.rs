@@ -113,6 +113,17 @@ impl Waiting {
     }
 }
 
+impl From<quarantine::WaitRow> for Waiting {
+    fn from(it: quarantine::WaitRow) -> Self {
+        Waiting {
+            column: it.column_name,
+            parent_entity: it.parent_entity,
+            parent_key: it.parent_key,
+            parent_status: it.parent_status,
+        }
+    }
+}
+
 /// What the ledger says of a key.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -129,6 +140,19 @@ pub struct LedgerState {
     pub session_number: i32,
     /// Whether the next migration tries it again although it is unchanged.
     pub retried: bool,
+}
+
+impl From<quarantine::LedgerEntry> for LedgerState {
+    fn from(it: quarantine::LedgerEntry) -> Self {
+        LedgerState {
+            outcome: it.outcome,
+            target_id: it.target_id,
+            in_target: it.in_target,
+            deleted_at: it.deleted_at,
+            session_number: it.session_number,
+            retried: it.retried,
+        }
+    }
 }
 
 /// Everything that is known of one row.
@@ -279,23 +303,10 @@ pub async fn show(target: &Server, entity: &str, written: &str) -> Result<RowDet
     let row = find(&mut connection, entity, written, ANY_STATUS).await?;
     let waits = quarantine::waits(&mut connection, &row.entity, &row.key).await?;
     let entry = quarantine::entry(&mut connection, &row.entity, &row.key).await?;
-    let waits = waits.into_iter().map(|it| Waiting {
-        column: it.column_name,
-        parent_entity: it.parent_entity,
-        parent_key: it.parent_key,
-        parent_status: it.parent_status,
-    });
     Ok(RowDetail {
         row: row.into(),
-        waits_for: waits.collect(),
-        ledger: entry.map(|it| LedgerState {
-            outcome: it.outcome,
-            target_id: it.target_id,
-            in_target: it.in_target,
-            deleted_at: it.deleted_at,
-            session_number: it.session_number,
-            retried: it.retried,
-        }),
+        waits_for: waits.into_iter().map(Waiting::from).collect(),
+        ledger: entry.map(LedgerState::from),
     })
 }
 

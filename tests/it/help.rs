@@ -13,6 +13,8 @@ const COMMANDS: &[&str] = &[
     "analyze",
     "detect",
     "migrate",
+    "verify",
+    "explain",
     "status",
     "control",
     "control list",

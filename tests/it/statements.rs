@@ -100,6 +100,19 @@ fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
         ("stage: forget earlier findings", text(apply.forget())),
         ("apply", text(apply.apply(writer, 0, 4999))),
         (
+            "content: everything",
+            text(ContentStatements::new(entity).everything(Some(2.5))),
+        ),
+        (
+            "content: native rows",
+            text(ContentStatements::native(
+                &entity.target,
+                &entity.id_column,
+                &["workshops", &entity.name],
+            )),
+        ),
+        ("source: a sample", text(source.sample(2.5))),
+        (
             "content: staged rows that seem edited",
             text(ContentStatements::new(entity).staged()),
         ),

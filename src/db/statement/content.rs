@@ -6,7 +6,7 @@ use super::ledger::ledger_name;
 use super::retire::Doomed;
 use super::source::key_arrays;
 use super::{Statement, key_equality, key_names};
-use crate::domain::identifier::{quote_identifier, quote_literal};
+use crate::domain::identifier::{QualifiedName, quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault};
 use crate::domain::resolve::{ResolvedColumn, ResolvedEntity, ResolvedValue};
 
@@ -17,6 +17,7 @@ pub const EXTRA_FIELDS: usize = 3;
 #[derive(Debug, Clone)]
 pub struct ContentStatements {
     entity: ResolvedEntity,
+    fields: Vec<String>,
     select: String,
     /// Translates references back; one scan of a parent's ledger serves all suspects.
     joins: String,
@@ -50,6 +51,7 @@ impl ContentStatements {
         }
         ContentStatements {
             select: fields.join(", "),
+            fields,
             joins,
             entity: entity.clone(),
         }
@@ -67,6 +69,81 @@ impl ContentStatements {
             entity.target.sql(),
             quote_identifier(&entity.id_column),
             self.joins
+        ))
+    }
+
+    /// Every row of the ledger with its target row, in key order: the fields of the canonical row, whether the
+    /// target row is there, and the ledger's letter.
+    pub fn everything(&self, sample: Option<f64>) -> Statement {
+        let names = key_names(self.entity.source.key.len());
+        let condition = sample.map(|percent| {
+            let texts: Vec<String> = names.iter().map(|key| format!("{key}::text")).collect();
+            format!(" where {}", sampled(&texts, percent))
+        });
+        self.paired(&condition.unwrap_or_default())
+    }
+
+    /// The same for a list of keys.
+    ///
+    /// # Errors
+    /// A key that does not fit the entity.
+    pub fn of_keys(&self, keys: &[Key]) -> Result<Statement, KeyFault> {
+        let condition = super::ledger::keys_condition(&self.entity, keys)?;
+        Ok(self.paired(&condition))
+    }
+
+    /// The compared fields of chosen target rows as numbered texts, keys left out.
+    pub(super) fn as_texts(&self, condition: &str) -> Statement {
+        let entity = &self.entity;
+        let keys = entity.source.key.len();
+        let texts: Vec<String> = self.fields[keys..]
+            .iter()
+            .map(|field| format!("({field})::text"))
+            .collect();
+        Statement::new(format!(
+            "select u.n::text, u.value from (select array[{}] as fields from (select * from {}{condition}) l \
+             join {} t on t.{} = l.target_id{}) r, lateral unnest(r.fields) with ordinality as u (value, n) order by u.n",
+            texts.join(", "),
+            ledger_name(&entity.name),
+            entity.target.sql(),
+            quote_identifier(&entity.id_column),
+            self.joins
+        ))
+    }
+
+    fn paired(&self, condition: &str) -> Statement {
+        let entity = &self.entity;
+        let order: Vec<String> = key_names(entity.source.key.len())
+            .iter()
+            .map(|key| format!("l.{key}"))
+            .collect();
+        let id = quote_identifier(&entity.id_column);
+        Statement::new(format!(
+            "select {}, t.{id} is not null, l.letter from (select *, {} as letter from {}{condition}) l \
+             left join {} t on t.{id} = l.target_id{} order by {}",
+            self.select,
+            super::ledger::LETTER,
+            ledger_name(&entity.name),
+            entity.target.sql(),
+            self.joins,
+            order.join(", ")
+        ))
+    }
+
+    /// Counts the target rows that no ledger row of any entity stands for.
+    pub fn native(target: &QualifiedName, id_column: &str, entities: &[&str]) -> Statement {
+        let id = quote_identifier(id_column);
+        let ours: Vec<String> = entities
+            .iter()
+            .map(|entity| {
+                let ledger = ledger_name(entity);
+                format!("not exists (select from {ledger} l where l.target_id = t.{id} and l.target_xmin is not null)")
+            })
+            .collect();
+        Statement::new(format!(
+            "select count(*) from {} t where {}",
+            target.sql(),
+            ours.join(" and ")
         ))
     }
 
@@ -89,6 +166,14 @@ impl ContentStatements {
             arrays.join(", ")
         )))
     }
+}
+
+/// A condition that takes a share of the keys, the same ones on both servers.
+pub(super) fn sampled(key_texts: &[String], percent: f64) -> String {
+    let text = key_texts.join(" || ',' || ");
+    #[expect(clippy::cast_possible_truncation, reason = "a share of 2^32, rounded")]
+    let limit = (percent / 100.0 * f64::from(u32::MAX)).round() as i64;
+    format!("('x' || left(md5({text}), 8))::bit(32)::bigint & 4294967295 <= {limit}")
 }
 
 /// How a column is read back: its fields as the source's projection makes them, and what must be joined.

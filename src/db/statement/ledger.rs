@@ -47,7 +47,7 @@ pub fn create(entity: &ResolvedEntity) -> Statement {
 
 /// The letter that says what is known of a row: `d` gone, `a` applied, `q` `h` `c` set aside, `u` gone but not
 /// let go by the target; an upper-case letter (`Q`, `H`) means that an older content is in the target.
-const LETTER: &str = "(case \
+pub(super) const LETTER: &str = "(case \
      when outcome = 'applied' and deleted_at is not null then 'd' \
      when outcome = 'applied' then 'a' \
      when outcome = 'conflicted' and deleted_at is not null then 'd' \
@@ -77,16 +77,20 @@ fn read_where(entity: &ResolvedEntity, condition: &str) -> Statement {
 /// # Errors
 /// A key that does not fit the entity.
 pub fn read_keys(entity: &ResolvedEntity, keys: &[Key]) -> Result<Statement, KeyFault> {
+    Ok(read_where(entity, &keys_condition(entity, keys)?))
+}
+
+/// Chooses the ledger rows of a list of keys.
+pub(super) fn keys_condition(entity: &ResolvedEntity, keys: &[Key]) -> Result<String, KeyFault> {
     let arrays = key_arrays(keys, &entity.key_types())?;
     let names = key_names(arrays.len()).join(", ");
-    let condition = match arrays.as_slice() {
+    Ok(match arrays.as_slice() {
         [array] => format!(" where k0 = any({array})"),
         _ => format!(
             " where ({names}) in (select * from unnest({}))",
             arrays.join(", ")
         ),
-    };
-    Ok(read_where(entity, &condition))
+    })
 }
 
 /// Reads the ledger rows from a key on, up to and without another.

@@ -96,7 +96,7 @@ impl SourceStatements {
         }
     }
 
-    fn where_clause(&self, condition: Option<String>) -> String {
+    pub(super) fn where_clause(&self, condition: Option<String>) -> String {
         let filter = self.filter.as_ref().map(|filter| format!("({filter})"));
         let conditions: Vec<String> = filter.into_iter().chain(condition).collect();
         if conditions.is_empty() {
@@ -112,6 +112,23 @@ impl SourceStatements {
             "select {} from {}{filter} order by {}",
             self.select_list, self.from, self.order
         ))
+    }
+
+    pub(super) fn alias(&self) -> &str {
+        &self.alias
+    }
+
+    pub(super) fn relation(&self) -> &str {
+        &self.relation
+    }
+
+    pub(super) fn joined(&self) -> &str {
+        &self.from
+    }
+
+    /// The condition that chooses one key.
+    pub(super) fn one(&self, key: &Key) -> Result<String, KeyFault> {
+        self.row_compare(key, "=")
     }
 
     /// Returns what a row hash depends on: the fields, the relation and the filter.

@@ -1,6 +1,7 @@
 //! Statements that read less than everything: rows since a watermark, keys only, slices of the key space.
 
 use super::super::Statement;
+use super::super::content::sampled;
 use super::{SourceStatements, ordered};
 use crate::domain::identifier::{QualifiedName, quote_literal};
 use crate::domain::key::{Key, KeyFault, KeyType};
@@ -36,6 +37,22 @@ impl SourceStatements {
             format!("{lower}::timestamptz")
         };
         Some(format!("({column} >= {lower} or {column} is null)"))
+    }
+
+    /// A share of the rows, in key order; the ledger's share has the same keys.
+    pub fn sample(&self, percent: f64) -> Statement {
+        self.select(Some(sampled(&self.key_texts(), percent)))
+    }
+
+    /// Counts the rows of such a share that pass joins and filter.
+    pub fn count_sample(&self, percent: f64) -> Statement {
+        let filter = self.where_clause(Some(sampled(&self.key_texts(), percent)));
+        Statement::new(format!("select count(*) from {}{filter}", self.from))
+    }
+
+    fn key_texts(&self) -> Vec<String> {
+        let keys = self.key_fields_sql().into_iter();
+        keys.map(|key| format!("({key})::text")).collect()
     }
 
     /// The keys that pass, in key order.

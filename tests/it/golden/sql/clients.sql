@@ -448,6 +448,84 @@ from updated),
 count(*) filter (where edited and action in ('conflicted', 'quarantined'))
 from planned
 
+-- content: everything
+select l.k0::bigint, t."client_no"::text, (case
+when t."profile_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'profile_id')::bigint else coalesce(b1_0.k0) end)::bigint, (case
+when t."luthier_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'luthier_id')::bigint else coalesce(b2_0.k0) end)::bigint, (case
+when t."workshop_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'workshop_id')::bigint else coalesce(b3_0.k0) end)::bigint, t."full_name"::text, t."sex"::text, t."phone"::text, t."preferences"::text, t."is_active"::bool, t."created_at"::timestamptz, null::text, null::bigint, t."id" is not null, l.letter
+from (select *, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char" as letter
+from diffmig."ledger_clients"
+where ('x' || left(md5(k0::text),
+8))::bit(32)::bigint & 4294967295 <= 107374182) l
+left join "public"."clients" t on t."id" = l.target_id
+left join diffmig."ledger_profiles" b1_0 on b1_0.target_id = t."profile_id"
+left join diffmig."ledger_luthiers" b2_0 on b2_0.target_id = t."luthier_id"
+left join diffmig."ledger_workshops" b3_0 on b3_0.target_id = t."workshop_id" order by l.k0
+
+-- content: native rows
+select count(*)
+from "public"."clients" t
+where not exists (select
+from diffmig."ledger_workshops" l
+where l.target_id = t."id" and l.target_xmin is not null) and not exists (select
+from diffmig."ledger_clients" l
+where l.target_id = t."id" and l.target_xmin is not null)
+
+-- source: a sample
+select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'),
+''),
+'(unnamed)'))::text, case
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
+''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text) is null then '23502|NULL in a required column|client_no'
+when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
+when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'),
+''),
+'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end) is not null and not ((case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
+when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
+when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("c"."created_at") then (extract(epoch
+from "c"."created_at") * 1000)::bigint end
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) and ('x' || left(md5(("c"."id"::bigint)::text),
+8))::bit(32)::bigint & 4294967295 <= 107374182 order by "c"."id"
+
 -- content: staged rows that seem edited
 select l.k0::bigint, t."client_no"::text, (case
 when t."profile_id" is null then (select (w.parent_key ->> 0)

@@ -526,6 +526,102 @@ from updated),
 count(*) filter (where edited and action in ('conflicted', 'quarantined'))
 from planned
 
+-- content: everything
+select l.k0::bigint, t."target_kind"::text, (case
+when t."target_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'target_id')::bigint else coalesce(b1_0.k0, b1_1.k0, b1_2.k0) end)::bigint, (case
+when t."target_id" is null then (select w.parent_entity
+from diffmig.pending_reference w
+where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'target_id') else case
+when b1_0.k0 is not null then 'clients'
+when b1_1.k0 is not null then 'profiles'
+when b1_2.k0 is not null then 'tickets' end end)::text, (case
+when t."author_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'entries' and w.key = jsonb_build_array(l.k0) and w.column_name = 'author_id')::bigint else coalesce(b2_0.k0) end)::bigint, t."subject"::text, t."body"::text, t."preview"::text, t."is_read"::bool, t."sent_at"::timestamptz, null::text, null::bigint, t."id" is not null, l.letter
+from (select *, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char" as letter
+from diffmig."ledger_entries"
+where ('x' || left(md5(k0::text),
+8))::bit(32)::bigint & 4294967295 <= 107374182) l
+left join "public"."entries" t on t."id" = l.target_id
+left join diffmig."ledger_clients" b1_0 on b1_0.target_id = t."target_id"
+left join diffmig."ledger_profiles" b1_1 on b1_1.target_id = t."target_id"
+left join diffmig."ledger_tickets" b1_2 on b1_2.target_id = t."target_id"
+left join diffmig."ledger_profiles" b2_0 on b2_0.target_id = t."author_id" order by l.k0
+
+-- content: native rows
+select count(*)
+from "public"."entries" t
+where not exists (select
+from diffmig."ledger_workshops" l
+where l.target_id = t."id" and l.target_xmin is not null) and not exists (select
+from diffmig."ledger_entries" l
+where l.target_id = t."id" and l.target_xmin is not null)
+
+-- source: a sample
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where ('x' || left(md5(("e"."id"::bigint)::text),
+8))::bit(32)::bigint & 4294967295 <= 107374182 order by "e"."id"
+
 -- content: staged rows that seem edited
 select l.k0::bigint, t."target_kind"::text, (case
 when t."target_id" is null then (select (w.parent_key ->> 0)

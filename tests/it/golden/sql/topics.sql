@@ -266,6 +266,48 @@ from updated),
 count(*) filter (where edited and action in ('conflicted', 'quarantined'))
 from planned
 
+-- content: everything
+select l.k0::bigint, (case
+when t."parent_id" is null then (select (w.parent_key ->> 0)
+from diffmig.pending_reference w
+where w.entity = 'topics' and w.key = jsonb_build_array(l.k0) and w.column_name = 'parent_id')::bigint else coalesce(b0_0.k0) end)::bigint, t."title"::text, t."position"::int4, t."created_at"::timestamptz, null::text, null::bigint, t."id" is not null, l.letter
+from (select *, (case
+when outcome = 'applied' and deleted_at is not null then 'd'
+when outcome = 'applied' then 'a'
+when outcome = 'conflicted' and deleted_at is not null then 'd'
+when outcome = 'conflicted' then 'c'
+when outcome = 'quarantined' then case
+when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when outcome = 'held' then case
+when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char" as letter
+from diffmig."ledger_topics"
+where ('x' || left(md5(k0::text),
+8))::bit(32)::bigint & 4294967295 <= 107374182) l
+left join "public"."topics" t on t."id" = l.target_id
+left join diffmig."ledger_topics" b0_0 on b0_0.target_id = t."parent_id" order by l.k0
+
+-- content: native rows
+select count(*)
+from "public"."topics" t
+where not exists (select
+from diffmig."ledger_workshops" l
+where l.target_id = t."id" and l.target_xmin is not null) and not exists (select
+from diffmig."ledger_topics" l
+where l.target_id = t."id" and l.target_xmin is not null)
+
+-- source: a sample
+select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
+when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("t"."created_at") then (extract(epoch
+from "t"."created_at") * 1000)::bigint end
+from "public"."shop_topic" as "t"
+where ('x' || left(md5(("t"."id"::bigint)::text),
+8))::bit(32)::bigint & 4294967295 <= 107374182 order by "t"."id"
+
 -- content: staged rows that seem edited
 select l.k0::bigint, (case
 when t."parent_id" is null then (select (w.parent_key ->> 0)
