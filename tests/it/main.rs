@@ -5,6 +5,7 @@ mod commands;
 mod conflicts;
 mod crash;
 mod daily;
+mod data_cases;
 mod deletes;
 mod explain;
 mod faults;
