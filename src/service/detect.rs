@@ -152,23 +152,7 @@ pub(crate) async fn detect_in(
     if request.store {
         detection::finish(&mut control, detection_id).await?;
     }
-    for it in &counts {
-        let message = format!(
-            "{} new, {} modified, {} deleted ({} because {})",
-            it.new,
-            it.modified,
-            it.deleted,
-            it.reading.mode.word(),
-            it.reading.reason
-        );
-        context.emit(Event::of_entity(
-            Level::Info,
-            &it.entity,
-            "detect",
-            message,
-            json!(it),
-        ));
-    }
+    tell(context, &counts);
     Ok(Detection {
         detection_id,
         started_at,
@@ -177,4 +161,26 @@ pub(crate) async fn detect_in(
         mapping_digest: context.mapping.digest.clone(),
         entities: counts,
     })
+}
+
+/// Says what was found in each entity, and how it was read.
+fn tell(context: &Context, counts: &[DetectionCounts]) {
+    for it in counts {
+        let message = format!(
+            "{} new, {} modified, {} deleted ({} because {})",
+            it.new,
+            it.modified,
+            it.deleted,
+            it.reading.mode.word(),
+            it.reading.reason
+        );
+        let name = &it.entity;
+        context.emit(Event::of_entity(
+            Level::Info,
+            name,
+            "detect",
+            message,
+            json!(it),
+        ));
+    }
 }

@@ -6,9 +6,9 @@ use crate::support::Bench;
 use crate::support::tables::refused;
 use diffmig::domain::connection::Side;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_row_is_shown_on_its_way() {
-    let bench = Bench::with_tables(
+/// Items with a renamed, a coded and a referring column; one is hidden, one has no parent.
+async fn bench() -> Bench {
+    Bench::with_tables(
         "create table maker (id int primary key, name text);
          create table item (a int, b text, name text, code int, maker int, hidden boolean, primary key (a, b));
          insert into maker values (1, 'one');
@@ -32,7 +32,12 @@ kind = { column = "code", codes = { 7 = "seven" }, default = "null" }
 maker_id = { ref = "makers", by = "maker" }
 "#,
     )
-    .await;
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_shown_on_its_way() {
+    let bench = bench().await;
     bench.migrate_with(&[], 3).await;
     bench
         .on(

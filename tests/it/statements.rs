@@ -7,10 +7,10 @@
 use crate::support::Bench;
 use diffmig::db::statement::apply::{ApplyStatements, Writer};
 use diffmig::db::statement::content::ContentStatements;
-use diffmig::db::statement::ledger;
 use diffmig::db::statement::retire::Doomed;
 use diffmig::db::statement::source::SourceStatements;
 use diffmig::db::statement::source::newer::Since;
+use diffmig::db::statement::{Statement, ledger};
 use diffmig::domain::key::{Key, KeyType, encode_field};
 use diffmig::domain::resolve::ResolvedEntity;
 use sqlx::{AssertSqlSafe, Executor};
@@ -43,13 +43,18 @@ fn readable(sql: &str) -> String {
 
 /// Every statement of an entity with its name; the writer is fixed, so the text is too.
 fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
+    let mut all = reading(entity);
+    all.extend(writing(entity));
+    all
+}
+
+fn text(statement: Statement) -> String {
+    statement.as_str().to_owned()
+}
+
+/// The statements that read the source and the ledger.
+fn reading(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
     let source = SourceStatements::new(entity);
-    let apply = ApplyStatements::new(entity);
-    let writer = Writer {
-        session_id: Uuid::nil(),
-        session_number: 7,
-    };
-    let text = |statement: diffmig::db::statement::Statement| statement.as_str().to_owned();
     vec![
         ("source: whole entity", text(source.all())),
         (
@@ -95,6 +100,18 @@ fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
             text(ledger::key_bits(entity).unwrap()),
         ),
         ("ledger: count", text(ledger::count_live(entity))),
+    ]
+}
+
+/// The statements that apply, and those that compare contents.
+fn writing(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
+    let source = SourceStatements::new(entity);
+    let apply = ApplyStatements::new(entity);
+    let writer = Writer {
+        session_id: Uuid::nil(),
+        session_number: 7,
+    };
+    vec![
         ("stage: create", text(apply.create_stage.clone())),
         ("stage: fill", text(apply.copy_stage.clone())),
         ("stage: forget earlier findings", text(apply.forget())),

@@ -187,7 +187,7 @@ async fn compare(
                 counts.reading.mode = mode;
                 counts.reading.reason = reason;
                 counts.reading.could_miss = could_miss(mode, overlap, pass.since.is_some());
-                return Ok(watermark);
+                return Ok(*watermark);
             }
             Attempt::FellBack(because) => reason = because,
             Attempt::Distrusted(because) => {

@@ -33,7 +33,7 @@ const MANY_OF: u64 = 20;
 /// How an attempt ended.
 pub(super) enum Attempt {
     /// The counts are exact; this is the watermark once they are applied.
-    Done(Watermark),
+    Done(Box<Watermark>),
     /// The shortcut does not apply after all.
     FellBack(String),
     /// It missed something.
@@ -125,7 +125,7 @@ impl Shortcut<'_> {
         if let Some(distrust) = slice::check(self, hands, &mut findings).await? {
             return Ok(Attempt::Distrusted(distrust));
         }
-        Ok(Attempt::Done(watermark))
+        Ok(Attempt::Done(Box::new(watermark)))
     }
 
     /// Makes sure that nothing changed in the tables beside: a row that went from there leaves no trace here.
