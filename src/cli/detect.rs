@@ -135,6 +135,7 @@ async fn make(front: &Front, args: &DetectArgs) -> std::result::Result<(Detectio
         since: args.since,
         max_concurrent: usize::from(args.max_concurrent),
         store: true,
+        ..DetectRequest::default()
     };
     let detection = Box::pin(detect(&context, &request)).await;
     progress.finish().await;

@@ -8,8 +8,8 @@ use crate::domain::tuple::{Tuple, TupleReader};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use std::time::Duration;
 
 /// How long the server may be silent inside a stream; a sort before the first row counts as silence.
@@ -68,7 +68,12 @@ impl<'c> TupleStream<'c> {
                 Ok(None) => {}
                 Err(fault) => return Err(self.broken(fault.to_string())),
             }
-            match tokio::time::timeout(SILENCE_LIMIT, self.chunks.next()).await {
+            // A timer for every row would cost more than the row; what has arrived needs none.
+            let chunk = match self.chunks.next().now_or_never() {
+                Some(chunk) => Ok(chunk),
+                None => tokio::time::timeout(SILENCE_LIMIT, self.chunks.next()).await,
+            };
+            match chunk {
                 Err(_) => return Err(self.broken("the server stopped answering".into())),
                 Ok(Some(Ok(chunk))) => self.reader.push(chunk),
                 Ok(Some(Err(error))) => {

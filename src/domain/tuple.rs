@@ -192,11 +192,23 @@ pub fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
 
 /// Returns the first 16 bytes of blake3 over the projection version and the framed fields.
 pub fn row_hash(framed: &[u8]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&[PROJECTION_VERSION]);
-    hasher.update(framed);
+    // Most rows fit into one chunk of blake3, which is hashed fastest from one piece.
+    let mut piece = [0; 1024];
+    let full = match piece.get_mut(..=framed.len()) {
+        Some(piece) => {
+            piece[0] = PROJECTION_VERSION;
+            piece[1..].copy_from_slice(framed);
+            blake3::hash(piece)
+        }
+        None => {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&[PROJECTION_VERSION]);
+            hasher.update(framed);
+            hasher.finalize()
+        }
+    };
     let mut hash = [0; 16];
-    hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    hash.copy_from_slice(&full.as_bytes()[..16]);
     hash
 }
 
@@ -262,6 +274,15 @@ mod tests {
         assert!(reader.next_tuple().unwrap().is_some());
         assert!(reader.next_tuple().unwrap().is_none());
         assert_eq!(reader.finish(), Err(TupleFault::Short));
+    }
+
+    #[test]
+    fn long_and_short_rows_are_hashed_alike() {
+        for length in [0, 1, 63, 64, 1022, 1023, 1024, 5000] {
+            let framed: Vec<u8> = (0..=250).cycle().take(length).collect();
+            let whole = blake3::hash(&[&[PROJECTION_VERSION], framed.as_slice()].concat());
+            assert_eq!(row_hash(&framed), whole.as_bytes()[..16], "{length}");
+        }
     }
 
     #[test]

@@ -7,8 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Into how many slices the keys are cut; `auto` reads one of them in full with each run.
-pub const SLICES: i32 = 7;
+/// Into how many slices the keys of a small entity are cut; `auto` reads one of them in full with each run.
+pub const FEWEST_SLICES: u64 = 7;
+/// Into how many slices the keys of a large entity are cut: a full read of one of four weeks' nights.
+pub const MOST_SLICES: u64 = 28;
+/// From how many rows on a slice gets smaller than a seventh.
+const SLICE_ROWS: u64 = 50_000;
 /// Below so many rows a full read costs no more than thinking about it.
 pub const FEW_ROWS: i64 = 1_000;
 /// How far a horizon may lie back, in transactions; comparison by age is ambiguous from 2^31 on.
@@ -30,6 +34,11 @@ pub struct Ground {
     pub shape: String,
     /// A digest of the entity's projection.
     pub projection: String,
+}
+
+/// Returns into how many slices an entity of so many rows is cut for the rolling check.
+pub fn slices(rows: u64) -> u64 {
+    (rows / SLICE_ROWS).clamp(FEWEST_SLICES, MOST_SLICES)
 }
 
 impl Ground {

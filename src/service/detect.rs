@@ -1,8 +1,10 @@
 //! The differential detector: source against ledger, one pass over both.
 
 pub mod entity;
+mod full;
 mod gone;
 mod ledger_rows;
+mod parting;
 mod shortcut;
 pub mod sink;
 mod slice;
@@ -22,11 +24,12 @@ use crate::service::outage::Rider;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use std::collections::VecDeque;
-use tokio::sync::Mutex;
+use std::sync::Arc;
+use tokio::sync::{Mutex, Semaphore};
 use uuid::Uuid;
 
 /// What to detect.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct DetectRequest {
     /// Which entities.
     pub selection: Selection,
@@ -34,10 +37,25 @@ pub struct DetectRequest {
     pub mode: DetectMode,
     /// Only rows whose `updated_at` is not before this moment, whatever the watermarks say.
     pub since: Option<DateTime<Utc>>,
-    /// Entities read at the same time.
+    /// Readers at the same time: of several entities, or of parts of one.
     pub max_concurrent: usize,
+    /// About how many rows of an entity one reader takes at a time; fewer are not worth another pair of connections.
+    pub part_rows: u64,
     /// Whether to keep the result; a dry run does not.
     pub store: bool,
+}
+
+impl Default for DetectRequest {
+    fn default() -> Self {
+        DetectRequest {
+            selection: Selection::default(),
+            mode: DetectMode::default(),
+            since: None,
+            max_concurrent: 3,
+            part_rows: 250_000,
+            store: false,
+        }
+    }
 }
 
 /// Finds every new, modified and deleted key and stores them under a detection id.
@@ -131,6 +149,7 @@ pub(crate) async fn detect_in(
         schema::Installed::Absent => Vec::new(),
         schema::Installed::Present { .. } => schema::ledgers(&mut control).await?,
     };
+    let readers = request.max_concurrent.max(1);
     let pass = entity::Pass {
         context,
         snapshot,
@@ -138,9 +157,12 @@ pub(crate) async fn detect_in(
         wish: request.mode,
         since: request.since,
         detection_id: request.store.then_some(detection_id),
+        readers,
+        part_rows: request.part_rows,
+        reading: Arc::new(Semaphore::new(readers)),
     };
     let queue = Mutex::new(VecDeque::from(entities));
-    let workers = (0..request.max_concurrent.max(1)).map(|_| entity::work(&pass, &queue));
+    let workers = (0..readers).map(|_| entity::work(&pass, &queue));
     let counts: Vec<Vec<DetectionCounts>> = futures::future::try_join_all(workers).await?;
     let mut counts: Vec<DetectionCounts> = counts.into_iter().flatten().collect();
     counts.sort_by_key(|it| {

@@ -97,9 +97,9 @@ pub async fn dry_run(
         &DetectRequest {
             selection: request.selection.clone(),
             mode: request.mode,
-            since: None,
             max_concurrent: request.max_concurrent,
             store: false,
+            ..DetectRequest::default()
         },
     )
     .await?;

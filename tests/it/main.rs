@@ -13,6 +13,7 @@ mod grants;
 mod help;
 mod modes;
 mod quarantine;
+mod random_values;
 mod recovery;
 mod refusal;
 mod sandbox;

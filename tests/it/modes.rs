@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod concurrent;
+mod parts;
+mod standby;
 mod stored;
 
 use crate::support::Bench;

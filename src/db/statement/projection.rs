@@ -209,6 +209,21 @@ fn converted(value: &mut Value, column: &ResolvedColumn) {
     }
 }
 
+/// Tells whether the source makes sure that a value is there: it stands in a column that refuses NULL.
+fn is_never_null(scope: &Scope, column: &ResolvedColumn) -> bool {
+    let rule = &column.rule;
+    let (Rule::Column(name), None, true) = (&rule.rule, &rule.codes, rule.normalize.is_empty())
+    else {
+        return false;
+    };
+    scope.column(name).is_ok_and(|(alias, found)| {
+        let stays = column.conversion == Conversion::Cast
+            && found.column_type.is_builtin
+            && found.column_type.base == column.transport.base;
+        alias == scope.main_alias() && found.not_null && stays
+    })
+}
+
 fn checked_value(scope: &Scope, column: &ResolvedColumn) -> Value {
     let mut value = raw_value(scope, column);
     converted(&mut value, column);
@@ -219,7 +234,7 @@ fn checked_value(scope: &Scope, column: &ResolvedColumn) -> Value {
         "numeric" if to == "numeric" => value.sql = format!("trim_scale({})", value.sql),
         _ => {}
     }
-    if column.not_null {
+    if column.not_null && !is_never_null(scope, column) {
         let condition = format!("({}) is null", value.sql);
         value
             .faults

@@ -1,18 +1,17 @@
-//! One entity of a pass: the choice of a mode, and the full merge of source and ledger.
+//! One entity of a pass: the choice of a mode, and what is stored of it.
 
+use super::full::Full;
 use super::ledger_rows::LedgerRows;
 use super::shortcut::{Attempt, Shortcut};
 use super::sink::ChangeSink;
 use super::standing::{Basis, basis};
-use super::verdict::judge;
 use crate::context::Context;
 use crate::db::control::{detection, watermark};
 use crate::db::server::Connection;
 use crate::db::source::{self, Snapshot};
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
-use crate::domain::canonical::RowShape;
-use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts, Reading};
+use crate::domain::detection::{DetectMode, DetectionCounts, Reading};
 use crate::domain::event::{Event, Level, Progress};
 use crate::domain::resolve::ResolvedEntity;
 use crate::domain::watermark::{ReadMode, Watermark, choose, could_miss};
@@ -23,7 +22,8 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use tokio::sync::Mutex;
+use std::sync::Arc;
+use tokio::sync::{Mutex, Semaphore};
 use uuid::Uuid;
 
 /// What the entities of one pass share.
@@ -37,29 +37,57 @@ pub(crate) struct Pass<'a> {
     pub since: Option<DateTime<Utc>>,
     /// Where findings are stored; `None` counts only.
     pub detection_id: Option<Uuid>,
+    /// How many readers there may be at a time.
+    pub readers: usize,
+    /// About how many rows a part has that one of them takes.
+    pub part_rows: u64,
+    /// One permit for each of them.
+    pub reading: Arc<Semaphore>,
 }
 
 impl Pass<'_> {
     /// Stops between two rows when that is asked for.
     pub fn check_interrupt(&self) -> Result<()> {
-        if self.context.interrupt.is_raised() {
-            return Err(Error::new(Kind::Paused, "the detection was interrupted")
-                .state("nothing was applied")
-                .next("run the same command again"));
-        }
-        Ok(())
+        check_interrupt(self.context)
     }
 
     /// Reports progress.
     pub fn report(&self, entity: &ResolvedEntity, done: u64, total: u64, finished: bool) {
-        self.context.emit(Event::Advanced(Progress {
-            entity: entity.name.clone(),
-            phase: "detect",
-            rows_done: done,
-            rows_total: total.max(done),
-            finished,
-        }));
+        report(self.context, &entity.name, (done, total), finished);
     }
+
+    /// Opens the connections of one more reader.
+    pub(super) async fn hands(&self) -> Result<Hands> {
+        Ok(Hands {
+            reader: self.snapshot.reader().await?,
+            target: self.context.target.open().await?,
+            store: match self.detection_id {
+                Some(_) => Some(self.context.target.open().await?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Stops between two rows when that is asked for.
+pub(super) fn check_interrupt(context: &Context) -> Result<()> {
+    if context.interrupt.is_raised() {
+        return Err(Error::new(Kind::Paused, "the detection was interrupted")
+            .state("nothing was applied")
+            .next("run the same command again"));
+    }
+    Ok(())
+}
+
+/// Reports progress: rows done, and rows in all.
+pub(super) fn report(context: &Context, entity: &str, rows: (u64, u64), finished: bool) {
+    context.emit(Event::Advanced(Progress {
+        entity: entity.to_owned(),
+        phase: "detect",
+        rows_done: rows.0,
+        rows_total: rows.1.max(rows.0),
+        finished,
+    }));
 }
 
 /// How often progress is reported, in rows.
@@ -69,7 +97,7 @@ pub(super) const REPORT_EVERY: u64 = 20_000;
 pub(super) struct Hands {
     pub reader: Connection,
     pub target: Connection,
-    store: Option<Connection>,
+    pub store: Option<Connection>,
 }
 
 /// Compares entities from a queue until it is empty.
@@ -79,19 +107,14 @@ pub(crate) async fn work(
 ) -> Result<Vec<DetectionCounts>> {
     let mut done = Vec::new();
     let mut hands = None;
+    // Given back when the queue is empty, so that others can read with more hands.
+    let _reading = pass.reading.acquire().await;
     loop {
         let Some(entity) = queue.lock().await.pop_front() else {
             return Ok(done);
         };
         if hands.is_none() {
-            hands = Some(Hands {
-                reader: pass.snapshot.reader().await?,
-                target: pass.context.target.open().await?,
-                store: match pass.detection_id {
-                    Some(_) => Some(pass.context.target.open().await?),
-                    None => None,
-                },
-            });
+            hands = Some(pass.hands().await?);
         }
         if let Some(hands) = &mut hands {
             done.push(Box::pin(detect(pass, entity, hands)).await?);
@@ -218,6 +241,7 @@ async fn compare(
         pass,
         entity,
         statements,
+        basis,
     };
     full.merge(hands, counts, sink).await?;
     let mut watermark = basis.fresh_watermark(pass, hands).await?;
@@ -246,68 +270,6 @@ async fn count_source(
         relation: relation.max(passing),
         passing,
     })
-}
-
-/// The comparison of everything.
-struct Full<'a> {
-    pass: &'a Pass<'a>,
-    entity: &'a ResolvedEntity,
-    statements: &'a SourceStatements,
-}
-
-impl Full<'_> {
-    async fn merge(
-        &self,
-        hands: &mut Hands,
-        counts: &mut DetectionCounts,
-        sink: &mut ChangeSink<'_>,
-    ) -> Result<()> {
-        let expected = counts.source_rows - counts.filtered;
-        let name = &self.entity.name;
-        let stream = source::rows(&mut hands.reader, &self.statements.all(), name).await?;
-        let mut rows = SourceRows::new(stream, RowShape::new(self.entity), name);
-        let statement = ledger::read(self.entity);
-        let mut known = LedgerRows::open(&mut hands.target, &statement, self.entity).await?;
-        let mut in_source = rows.advance().await?;
-        let mut in_ledger = known.advance().await?;
-        while in_source || in_ledger {
-            let order = order(in_source, in_ledger, &rows, &known);
-            match order {
-                Ordering::Less => {
-                    counts.new += 1;
-                    sink.push(ChangeKind::New, rows.row().key()).await?;
-                }
-                Ordering::Equal => {
-                    sink.break_run().await?;
-                    let verdict = judge(rows.row().hash(), known.row());
-                    verdict.count(counts);
-                    if let Some(kind) = verdict.change() {
-                        sink.push_single(kind, &known.row().key).await?;
-                    }
-                }
-                Ordering::Greater => {
-                    sink.break_run().await?;
-                    if known.row().letter != b'd' {
-                        counts.deleted += 1;
-                        sink.push(ChangeKind::Deleted, &known.row().key).await?;
-                    }
-                }
-            }
-            if order != Ordering::Less {
-                in_ledger = known.advance().await?;
-            }
-            if order != Ordering::Greater {
-                in_source = rows.advance().await?;
-                if rows.row_count().is_multiple_of(REPORT_EVERY) {
-                    self.pass
-                        .report(self.entity, rows.row_count(), expected, false);
-                    self.pass.check_interrupt()?;
-                }
-            }
-        }
-        counts.reading.rows_read += rows.row_count();
-        Ok(())
-    }
 }
 
 /// Tells which side's row comes first.

@@ -2,6 +2,7 @@
 
 use super::entity::{Hands, Pass, REPORT_EVERY, order};
 use super::ledger_rows::{LedgerRow, LedgerRows};
+use super::parting::Slice;
 use super::sink::ChangeSink;
 use super::standing::Basis;
 use super::verdict::{Verdict, judge};
@@ -47,7 +48,7 @@ pub(super) struct Findings<'a, 'c> {
     /// Keys that are in the source now, but not in the ledger's live rows.
     pub arrived: u64,
     /// The slice that is read in full afterwards, and the changed keys in it.
-    pub slice: Option<slice::Slice>,
+    pub slice: Option<Slice>,
     pub found: HashSet<Key>,
 }
 
@@ -101,7 +102,7 @@ impl Shortcut<'_> {
         let mut watermark = self.basis.watermark(self.pass, watched_rows);
         let slice = match self.pass.wish {
             DetectMode::Auto if self.pass.since.is_none() => {
-                slice::next(self, hands, &mut watermark).await?
+                Some(slice::next(self, hands, &mut watermark, counts.source_rows).await?)
             }
             _ => None,
         };
@@ -334,7 +335,7 @@ impl Shortcut<'_> {
     pub async fn compare_slice(
         &self,
         hands: &mut Hands,
-        slice: &slice::Slice,
+        slice: &Slice,
         findings: &mut Findings<'_, '_>,
     ) -> Result<u64> {
         let (from, to) = (slice.from.as_ref(), slice.to.as_ref());

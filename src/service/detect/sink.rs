@@ -14,6 +14,9 @@ const PAGE: usize = 5_000;
 /// From how many new keys in a row on they are stored as a range.
 const RUN: usize = 1_000;
 
+/// From one part of an entity to the next the ordinals leap so far: parts are read side by side.
+const PART: i64 = 1 << 40;
+
 /// The changes of one entity.
 pub(crate) struct ChangeSink<'c> {
     entity: String,
@@ -43,6 +46,13 @@ impl<'c> ChangeSink<'c> {
             run_last: Key::default(),
             run_count: 0,
         }
+    }
+
+    /// Goes on with the part of this number; its changes are applied before those of the parts after it.
+    pub async fn begin_part(&mut self, number: usize) -> Result<()> {
+        self.break_run().await?;
+        self.ordinal = i64::try_from(number).unwrap_or(0) * PART;
+        Ok(())
     }
 
     /// Takes a change; new keys are collected as a run until [`ChangeSink::break_run`].

@@ -6,7 +6,7 @@ use crate::db::source;
 use crate::db::standing::shape;
 use crate::db::statement::source::SourceStatements;
 use crate::db::statement::source::newer::count_table;
-use crate::domain::catalog::RelationKind;
+use crate::domain::catalog::{RelationKind, Table};
 use crate::domain::identifier::QualifiedName;
 use crate::domain::resolve::{ResolvedEntity, SourceFrom};
 use crate::domain::watermark::{Ground, Standing, Watermark};
@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 pub(super) struct Basis {
     pub standing: Standing,
     pub stored: Option<StoredWatermark>,
+    /// Whether a sample of the keys parts the rows: they are those of a table, and none has no key.
+    pub can_be_parted: bool,
     /// Tables beside the entity's own: joined ones, or those that its query reads.
     pub beside: Vec<QualifiedName>,
 }
@@ -60,8 +62,14 @@ pub(super) async fn basis(
     let joins_itself = entity.source.joins.iter().any(|it| Some(&it.table) == own);
     let beside = entity.source.watched.iter();
     let beside = beside.filter(|name| Some(*name) != own || joins_itself);
+    let table = own.and_then(|name| catalog.table(name));
+    let has_key = |table: &Table| {
+        let mut columns = entity.source.key.iter().map(|(name, _)| table.column(name));
+        columns.all(|column| column.is_some_and(|it| it.not_null))
+    };
     Ok(Basis {
         beside: beside.cloned().collect(),
+        can_be_parted: unfit.is_none() && is_plain && table.is_some_and(has_key),
         standing: Standing {
             ground: Ground {
                 identity: catalog.identity.clone(),

@@ -243,9 +243,9 @@ impl Run<'_> {
         let request = DetectRequest {
             selection: self.request.selection.clone(),
             mode: self.request.mode,
-            since: None,
             max_concurrent: self.width.load(Ordering::SeqCst),
             store: true,
+            ..DetectRequest::default()
         };
         let detection = detect_in(self.context, &request, snapshot).await?;
         Ok((detection.detection_id, detection.entities))

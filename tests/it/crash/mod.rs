@@ -8,6 +8,6 @@ mod failpoints;
 mod histories;
 mod model;
 mod network;
-mod report;
+pub mod report;
 mod scenario;
 mod stand;

@@ -45,7 +45,6 @@ when '12' then 'profiles'
 when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
 when "e"."target_id" is null then '23502|NULL in a required column|target_id'
 when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
 when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
 when isfinite("e"."sent_at") then (extract(epoch
 from "e"."sent_at") * 1000)::bigint end
@@ -98,7 +97,6 @@ when '12' then 'profiles'
 when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
 when "e"."target_id" is null then '23502|NULL in a required column|target_id'
 when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
 when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
 when isfinite("e"."sent_at") then (extract(epoch
 from "e"."sent_at") * 1000)::bigint end
@@ -152,7 +150,6 @@ when '12' then 'profiles'
 when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
 when "e"."target_id" is null then '23502|NULL in a required column|target_id'
 when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
 when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
 when isfinite("e"."sent_at") then (extract(epoch
 from "e"."sent_at") * 1000)::bigint end
@@ -206,7 +203,6 @@ when '12' then 'profiles'
 when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
 when "e"."target_id" is null then '23502|NULL in a required column|target_id'
 when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
 when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
 when isfinite("e"."sent_at") then (extract(epoch
 from "e"."sent_at") * 1000)::bigint end
@@ -267,7 +263,6 @@ when '12' then 'profiles'
 when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
 when "e"."target_id" is null then '23502|NULL in a required column|target_id'
 when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
 when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
 when isfinite("e"."sent_at") then (extract(epoch
 from "e"."sent_at") * 1000)::bigint end
@@ -321,7 +316,6 @@ when '12' then 'profiles'
 when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
 when "e"."target_id" is null then '23502|NULL in a required column|target_id'
 when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
 when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
 when isfinite("e"."sent_at") then (extract(epoch
 from "e"."sent_at") * 1000)::bigint end
@@ -614,7 +608,6 @@ when '12' then 'profiles'
 when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
 when "e"."target_id" is null then '23502|NULL in a required column|target_id'
 when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when (("e"."is_read")::bool) is null then '23502|NULL in a required column|is_read'
 when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
 when isfinite("e"."sent_at") then (extract(epoch
 from "e"."sent_at") * 1000)::bigint end

@@ -3,7 +3,6 @@ select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."
 E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
 E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
-when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -14,7 +13,6 @@ select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."
 E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
 E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
-when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -26,7 +24,6 @@ select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."
 E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
 E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
-when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -38,7 +35,6 @@ select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."
 E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
 E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
-when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -57,7 +53,6 @@ select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."
 E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
 E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
-when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -69,7 +64,6 @@ select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."
 E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
 E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
-when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -300,7 +294,6 @@ select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."
 E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
 E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
-when (("t"."position")::int4) is null then '23502|NULL in a required column|position'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
