@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn rows_for_the_stage_are_noticed() {
         let rows = rows();
-        let mut write = |staged: &[u8]| {
+        let write = |staged: &[u8]| {
             DirectWriter::new(&rows, stamp()).write(staged, &mut Vec::new(), &mut Vec::new())
         };
         assert!(!write(&staged(3, Some(b"22P02|bad|column"), None)));

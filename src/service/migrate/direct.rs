@@ -9,7 +9,7 @@ use super::entity::Session;
 use super::reader::Batch;
 use crate::db::Connection;
 use crate::db::control::batch::{self, Attempt, BatchCounts, Mark};
-use crate::db::control::lease::prove;
+use crate::db::control::lease::fence;
 use crate::db::direct;
 use crate::db::statement::direct::DirectStatements;
 use crate::domain::direct::{DirectRows, DirectWriter, Stamp};
@@ -74,7 +74,7 @@ impl DirectLoad {
             return Ok(None);
         }
         self.patience = (self.patience + 1).min(PATIENCE);
-        let signal = prove(connection, worker.epoch).await?;
+        let signal = fence(connection, worker.epoch).await?;
         let rows = i64::try_from(packed.row_count).unwrap_or(i64::MAX);
         let counts = BatchCounts {
             rows_in: rows,
