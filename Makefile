@@ -30,8 +30,8 @@ lint: cargo ## formatting and lints only
 fmt: cargo ## format the sources
 	@cargo fmt
 
-bench: ## performance measurements
-	@echo "There are no benchmarks yet."
+bench: cargo ## diffmig beside its peers, on throw-away servers; DIFFMIG_BENCH_ROWS=500000 for a quick look
+	@$(with_postgres) && PATH="$$DIFFMIG_PG_BIN:$$PATH" cargo bench --quiet --bench peers
 
 postgres: ## make sure PostgreSQL's server programs exist; prints their folder
 	@scripts/ensure-postgres.sh

@@ -4,6 +4,7 @@ pub mod canonical;
 pub mod catalog;
 pub mod connection;
 pub mod detection;
+pub mod direct;
 pub mod event;
 pub mod expression;
 pub mod identifier;

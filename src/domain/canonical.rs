@@ -118,6 +118,7 @@ pub struct CanonicalRow {
     rewritten: Vec<u8>,
     tuple: Option<Tuple>,
     staged_end: usize,
+    is_faulty: bool,
 }
 
 impl CanonicalRow {
@@ -131,6 +132,7 @@ impl CanonicalRow {
             rewritten: Vec::new(),
             tuple: None,
             staged_end: 0,
+            is_faulty: false,
         }
     }
 
@@ -147,6 +149,11 @@ impl CanonicalRow {
     /// Returns the time that orders the id.
     pub fn time_millis(&self) -> Option<i64> {
         self.time_millis
+    }
+
+    /// Tells whether the row cannot go as it is.
+    pub fn is_faulty(&self) -> bool {
+        self.is_faulty
     }
 
     /// Returns the framed fields to stage.
@@ -170,8 +177,10 @@ impl CanonicalRow {
             encode_field(*key_type, field, &mut self.key.0)?;
         }
         let consumed = |fields: &Fields<'_>| framed.len() - fields.rest().len();
+        // The last of the hashed fields is the fault.
+        self.is_faulty = false;
         for _ in self.shape.key_types.len()..self.shape.hashed_fields {
-            fields.next().ok_or(CanonicalFault::Fields)??;
+            self.is_faulty = fields.next().ok_or(CanonicalFault::Fields)??.is_some();
         }
         let hashed_end = consumed(&fields);
         for _ in self.shape.hashed_fields..self.shape.staged_fields() {
@@ -213,6 +222,7 @@ impl CanonicalRow {
                 let value = matches!(parsed, Ok(true)).then_some(text.as_slice());
                 put_field(&mut self.rewritten, value);
             } else if index + 1 == self.shape.hashed_fields {
+                self.is_faulty |= fault.is_some();
                 // A fault that the source found comes first: it may be why the JSON is missing.
                 put_field(
                     &mut self.rewritten,

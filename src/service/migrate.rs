@@ -5,6 +5,7 @@ pub mod batch;
 pub mod bisect;
 pub mod budget;
 pub mod deletions;
+mod direct;
 pub mod edits;
 pub mod ending;
 pub mod entity;

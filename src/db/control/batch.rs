@@ -123,7 +123,7 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
         held: row.5,
         quarantined: row.6,
     };
-    if let Some(refused) = check_deferred(connection).await? {
+    if let Some(refused) = settle_constraints(connection).await? {
         return Ok(refused);
     }
     pass!("batch.after_upsert");
@@ -139,7 +139,10 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
 }
 
 /// Makes deferred constraints speak now, while the row that breaks one can still be found.
-async fn check_deferred(connection: &mut Connection) -> Result<Option<Attempt>> {
+///
+/// # Errors
+/// The server refuses for a reason that no single row explains.
+pub async fn settle_constraints(connection: &mut Connection) -> Result<Option<Attempt>> {
     let checked =
         answered(sqlx::raw_sql("set constraints all immediate").execute(&mut *connection)).await;
     match checked {
@@ -180,7 +183,7 @@ pub async fn retire(connection: &mut Connection, statement: &Statement) -> Resul
         Ok(row) => row,
         Err(error) => return verdict("retiring rows", &error),
     };
-    if let Some(refused) = check_deferred(connection).await? {
+    if let Some(refused) = settle_constraints(connection).await? {
         return Ok(refused);
     }
     let counts = BatchCounts {

@@ -279,6 +279,15 @@ pub async fn begin_fenced(connection: &mut Connection, epoch: i64) -> Result<Sig
     answered(sqlx::query("begin isolation level read committed").execute(&mut *connection))
         .await
         .map_err(&failed)?;
+    fence(connection, epoch).await
+}
+
+/// Proves the lease inside an open transaction, as [`begin_fenced`] does at its beginning.
+///
+/// # Errors
+/// The lease was taken (exit 16), or the query fails.
+pub async fn fence(connection: &mut Connection, epoch: i64) -> Result<Signal> {
+    let failed = failed("proving the lease");
     let row: Option<(String,)> = answered(
         sqlx::query_as(
             "select b.desired_state from diffmig.lease l join diffmig.lease_beat b using (name) \

@@ -301,7 +301,7 @@ impl BatchWorker {
         move |fault| Error::new(Kind::ControlState, what.clone()).cause(fault.to_string())
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &mut self,
         connection: &mut Connection,
         counts: &BatchCounts,

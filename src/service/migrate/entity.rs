@@ -2,6 +2,7 @@
 
 use super::batch::{BatchEnd, BatchWorker};
 use super::budget::QuarantineBudget;
+use super::direct::DirectLoad;
 use super::hands::{Hands, reader};
 use super::reader::{Batch, Packer};
 use super::stopped;
@@ -31,6 +32,11 @@ use uuid::Uuid;
 
 /// Rows that may swap their unique values with one another; they go in one transaction.
 const SWAPPED_TOGETHER: usize = 20_000;
+
+/// A batch that is loaded directly has so many times the rows of one that is staged, as far as its bytes allow.
+const DIRECT_FACTOR: usize = 10;
+/// From so many rows a batch on; whoever asks for smaller ones gets what was asked for.
+const USUAL_BATCH: usize = 5_000;
 
 /// What every entity of a session shares.
 pub(crate) struct Session<'a> {
@@ -72,6 +78,8 @@ pub(crate) struct EntityWork<'a> {
     tally: Tally,
     rows_total: u64,
     batch_size: usize,
+    /// The way past the stage, while a run of new rows is loaded.
+    direct: Option<DirectLoad>,
 }
 
 pub(super) fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
@@ -113,6 +121,7 @@ impl<'a> EntityWork<'a> {
             tally: Tally::default(),
             rows_total,
             batch_size: session.batch_size,
+            direct: None,
         })
     }
 
@@ -163,11 +172,23 @@ impl<'a> EntityWork<'a> {
                     self.apply_keys(&std::mem::take(&mut singles)).await?;
                     let statement = self.range(&change.key, last)?;
                     let expected = u64::try_from(change.row_count).unwrap_or(0);
-                    self.apply_rows(&statement, expected).await?;
+                    self.load_run(&statement, expected).await?;
                 }
             }
         }
         self.apply_keys(&singles).await
+    }
+
+    /// Applies a run of rows of which the ledger knows none, past the stage where that can be done.
+    async fn load_run(&mut self, statement: &Statement, expected: u64) -> Result<()> {
+        self.direct = DirectLoad::open(self.session, self.entity, &mut self.hands.control).await?;
+        if self.direct.is_some() && self.batch_size >= USUAL_BATCH {
+            self.batch_size = self.session.batch_size * DIRECT_FACTOR;
+        }
+        let applied = self.apply_rows(statement, expected).await;
+        self.batch_size = self.session.batch_size;
+        self.direct = None;
+        applied
     }
 
     pub(super) fn key(&self, stored: &Value) -> Result<Key> {
@@ -201,6 +222,7 @@ impl<'a> EntityWork<'a> {
             entity: self.entity.clone(),
             installation_id: self.session.installation_id,
             batch_size: self.batch_size,
+            sorts_out: self.direct.is_some(),
         };
         let mut source = reader(&mut self.hands, self.session).await?;
         let statement = statement.clone();
@@ -230,7 +252,17 @@ impl<'a> EntityWork<'a> {
 
     async fn apply_batch(&mut self, batch: &Batch) -> Result<()> {
         self.session.lease.check()?;
-        let end = self.worker.apply(&mut self.hands.writer, batch).await?;
+        let connection = &mut self.hands.writer;
+        let loaded = match &mut self.direct {
+            Some(direct) if !batch.is_faulty => {
+                direct.apply(&mut self.worker, connection, batch).await?
+            }
+            _ => None,
+        };
+        let end = match loaded {
+            Some(end) => end,
+            None => self.worker.apply(connection, batch).await?,
+        };
         self.finish_batch(&end)?;
         if end.counts.quarantined > 0 {
             self.session.check_budget(&mut self.hands.control).await?;

@@ -20,6 +20,8 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Rows ready to be staged: one buffer of binary COPY.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// Whether rows are among them that cannot go as they are.
+    pub is_faulty: bool,
     /// The COPY data, header and trailer included.
     pub buffer: Vec<u8>,
     /// Rows in it; their ordinals are 0 to `row_count - 1`.
@@ -28,12 +30,22 @@ pub(crate) struct Batch {
     pub last_key: Key,
 }
 
+impl Batch {
+    /// The staged rows alone.
+    pub fn tuples(&self) -> &[u8] {
+        let end = self.buffer.len() - TRAILER.len();
+        &self.buffer[HEADER.len()..end]
+    }
+}
+
 /// What a reader needs to know of its entity.
 #[derive(Debug, Clone)]
 pub(crate) struct Packer {
     pub entity: ResolvedEntity,
     pub installation_id: Uuid,
     pub batch_size: usize,
+    /// Whether rows that cannot go as they are get batches of their own, so that the others can go directly.
+    pub sorts_out: bool,
 }
 
 impl Packer {
@@ -70,6 +82,7 @@ impl Packer {
 
     fn start(&self) -> Batch {
         Batch {
+            is_faulty: false,
             buffer: HEADER.to_vec(),
             row_count: 0,
             last_key: Key::default(),
@@ -84,6 +97,7 @@ impl Packer {
         let ordinal = i32::try_from(batch.row_count).unwrap_or(i32::MAX);
         put_field(&mut batch.buffer, Some(&ordinal.to_be_bytes()));
         batch.row_count += 1;
+        batch.is_faulty |= row.is_faulty();
         batch.last_key.0.clear();
         batch.last_key.0.extend_from_slice(&row.key().0);
         Ok(())
@@ -109,18 +123,24 @@ impl Packer {
         })?;
         let stream = source::rows(connection, statement, &self.entity.name).await?;
         let mut rows = SourceRows::new(stream, shape, &self.entity.name);
-        let mut batch = self.start();
+        let (mut batch, mut faulty) = (self.start(), self.start());
         while rows.advance().await? {
-            self.push(&mut batch, rows.row(), field_count)?;
+            let batch = match rows.row().is_faulty() && self.sorts_out {
+                true => &mut faulty,
+                false => &mut batch,
+            };
+            self.push(batch, rows.row(), field_count)?;
             if batch.row_count >= self.batch_size || batch.buffer.len() >= BATCH_BYTES {
-                let full = std::mem::replace(&mut batch, self.start());
+                let full = std::mem::replace(batch, self.start());
                 if !send(out, full).await {
                     return Ok(rows.row_count());
                 }
             }
         }
-        if batch.row_count > 0 {
-            send(out, batch).await;
+        for rest in [batch, faulty] {
+            if rest.row_count > 0 && !send(out, rest).await {
+                break;
+            }
         }
         Ok(rows.row_count())
     }

@@ -1,0 +1,125 @@
+//! A first load: batches are copied straight into target and ledger, without a stage.
+//!
+//! One transaction writes the rows, their ledger and the batch, as everywhere. Only the order differs: the
+//! lease is proven last, so that no COPY keeps it locked. Whatever the target refuses, the batch is rolled
+//! back and goes through the stage instead, where refused rows are looked for.
+
+use super::batch::{BatchEnd, BatchWorker};
+use super::entity::Session;
+use super::reader::Batch;
+use crate::db::Connection;
+use crate::db::control::batch::{self, Attempt, BatchCounts, Mark};
+use crate::db::control::lease::fence;
+use crate::db::direct;
+use crate::db::statement::direct::DirectStatements;
+use crate::domain::direct::{DirectRows, DirectWriter, Stamp};
+use crate::domain::resolve::ResolvedEntity;
+use crate::domain::tuple::{HEADER, TRAILER};
+use crate::error::Result;
+use std::time::Instant;
+use uuid::Uuid;
+
+/// After so many refused batches more than accepted ones, the rest goes through the stage at once.
+const PATIENCE: i32 = 3;
+
+/// The direct way into one target table.
+pub(crate) struct DirectLoad {
+    rows: DirectRows,
+    statements: DirectStatements,
+    installation_id: Uuid,
+    patience: i32,
+}
+
+impl DirectLoad {
+    /// Looks whether the way is open: for the mapping, and in the target as it is now.
+    pub async fn open(
+        session: &Session<'_>,
+        entity: &ResolvedEntity,
+        connection: &mut Connection,
+    ) -> Result<Option<DirectLoad>> {
+        let context = session.context;
+        let table = context.catalogs.1.table(&entity.target);
+        let rows = table.and_then(|it| DirectRows::of(entity, it, &context.entities));
+        let Some(rows) = rows else { return Ok(None) };
+        if !direct::admits(connection, &entity.target, &entity.id_column).await? {
+            return Ok(None);
+        }
+        for reference in &rows.references {
+            if !direct::proves(connection, &entity.target, reference).await? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(DirectLoad {
+            statements: DirectStatements::new(entity, &rows),
+            rows,
+            installation_id: session.installation_id,
+            patience: PATIENCE,
+        }))
+    }
+
+    /// Loads a batch; `None` when it has to go through the stage.
+    pub async fn apply(
+        &mut self,
+        worker: &mut BatchWorker,
+        connection: &mut Connection,
+        packed: &Batch,
+    ) -> Result<Option<BatchEnd>> {
+        if self.patience == 0 || worker.revisits {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        if !self.load(worker, connection, packed).await? {
+            batch::mark(connection, Mark::RollBack).await?;
+            self.patience -= 1;
+            return Ok(None);
+        }
+        self.patience = (self.patience + 1).min(PATIENCE);
+        let signal = fence(connection, worker.epoch).await?;
+        let rows = i64::try_from(packed.row_count).unwrap_or(i64::MAX);
+        let counts = BatchCounts {
+            rows_in: rows,
+            inserted: rows,
+            ..BatchCounts::default()
+        };
+        let last_key = Some(&packed.last_key);
+        worker.commit(connection, &counts, last_key, began).await?;
+        Ok(Some(BatchEnd { counts, signal }))
+    }
+
+    /// Writes the rows and their ledger in a new transaction; `false` when they did not all arrive.
+    async fn load(
+        &self,
+        worker: &BatchWorker,
+        connection: &mut Connection,
+        packed: &Batch,
+    ) -> Result<bool> {
+        let stamp = Stamp {
+            installation_id: self.installation_id,
+            xid: direct::begin(connection).await?,
+            session_number: worker.writer.session_number,
+        };
+        let staged = packed.tuples();
+        let (mut target, mut ledger) = (HEADER.to_vec(), HEADER.to_vec());
+        target.reserve(staged.len());
+        let mut writer = DirectWriter::new(&self.rows, stamp);
+        if !writer.write(staged, &mut target, &mut ledger) {
+            return Ok(false);
+        }
+        for (statement, buffer) in [
+            (&self.statements.copy_target, &mut target),
+            (&self.statements.copy_ledger, &mut ledger),
+        ] {
+            buffer.extend_from_slice(TRAILER);
+            let arrived = direct::copy(connection, statement, buffer).await?;
+            // A trigger that was made meanwhile may have swallowed some.
+            if arrived.and_then(|rows| usize::try_from(rows).ok()) != Some(packed.row_count) {
+                return Ok(false);
+            }
+        }
+        let arrived = batch::settle_constraints(connection).await?;
+        Ok(!matches!(
+            arrived,
+            Some(Attempt::Refused(_) | Attempt::Transient(_))
+        ))
+    }
+}
