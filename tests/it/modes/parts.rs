@@ -41,7 +41,7 @@ columns = { name = "name" }
 [entities.loose]
 source = "loose"
 target = "loose"
-key = "id"
+key = ["id"]
 delete = "delete"
 columns = { name = "name" }
 "#;
