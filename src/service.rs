@@ -12,6 +12,7 @@ pub mod lease;
 pub mod logs;
 pub mod migrate;
 pub(crate) mod outage;
+pub(crate) mod parting;
 pub mod quarantine;
 pub mod rows;
 pub mod status;

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod detection;
 pub mod event;
 pub mod lease;
+pub mod ledger;
 pub mod quarantine;
 pub mod schema;
 pub mod sequence;

@@ -77,23 +77,46 @@ pub async fn begin(connection: &mut Connection) -> Result<u32> {
     u32::try_from(xid).map_err(|_| Error::new(Kind::Unexpected, "a transaction without a number"))
 }
 
-/// Sends one buffer of binary COPY; returns the rows the server took, or `None` when it refused them.
+/// What a source of chunks says of the one it has just filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunk {
+    /// More follow.
+    More,
+    /// It is the last one.
+    Last,
+    /// The rows are not fit to be sent after all.
+    Unfit,
+}
+
+/// Sends binary COPY in chunks that `fill` makes; returns the rows the server took, or `None` when it refused
+/// them or they turned out to be unfit.
 ///
 /// # Errors
 /// The connection is gone, or the server does not take the rows in time.
 pub async fn copy(
     connection: &mut Connection,
     statement: &Statement,
-    buffer: &[u8],
+    mut fill: impl FnMut(&mut Vec<u8>) -> Chunk,
 ) -> Result<Option<u64>> {
     let sending = async {
         let mut copy = connection.copy_in_raw(statement.as_str()).await?;
-        copy.send(buffer).await?;
-        pass!("stage.mid_copy");
-        copy.finish().await
+        let mut buffer = Vec::new();
+        loop {
+            let chunk = fill(&mut buffer);
+            if chunk == Chunk::Unfit {
+                copy.abort("rows that need the stage").await?;
+                return Ok(None);
+            }
+            copy.send(buffer.as_slice()).await?;
+            buffer.clear();
+            if chunk == Chunk::Last {
+                pass!("stage.mid_copy");
+                return copy.finish().await.map(Some);
+            }
+        }
     };
     match tokio::time::timeout(COPY_LIMIT, sending).await {
-        Ok(Ok(rows)) => Ok(Some(rows)),
+        Ok(Ok(rows)) => Ok(rows),
         Ok(Err(sqlx::Error::Database(_))) => Ok(None),
         Ok(Err(error)) => Err(explain(Side::Target, "loading a batch", &error)),
         Err(_) => Err(Error::new(Kind::Connect, "the target stopped taking rows")),

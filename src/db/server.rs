@@ -209,11 +209,17 @@ impl Server {
         } else {
             settings.push_str("set default_transaction_read_only = on; set lock_timeout = '30s';");
         }
+        let version = connection.server_version_num().unwrap_or(0);
         // Not every version has these; a pass over a large source outlasts any of them.
-        settings.push_str(
-            "select pg_catalog.set_config(name, '0', false) from pg_catalog.pg_settings \
-             where name in ('transaction_timeout', 'idle_session_timeout');",
-        );
+        for (name, since) in [
+            ("idle_session_timeout", 140_000),
+            ("transaction_timeout", 170_000),
+        ] {
+            if version >= since {
+                settings.push_str(&format!("set {name} = 0;"));
+            }
+        }
+        settings.push_str(&quiet(version));
         let doing = "setting the session up";
         let done = connection.execute(AssertSqlSafe(settings)).await;
         done.map_err(|error| explain(side, doing, &error))?;
@@ -244,31 +250,22 @@ impl Server {
                 ));
             }
         }
-        self.quieten(connection).await
-    }
-
-    /// Keeps rows out of the server's log where this role may: it logs them whole beside the errors
-    /// that bad ones cause. A role that may not is no worse off than any other client.
-    async fn quieten(&self, connection: &mut Connection) -> Result<()> {
-        let failed = |error: sqlx::Error| explain(self.spec.side, "setting the session up", &error);
-        let (has_blocks,): (bool,) = sqlx::query_as(
-            "select coalesce(bool_or(pg_catalog.has_language_privilege(l.oid, 'usage')), false) \
-             from pg_catalog.pg_language l where l.lanname = 'plpgsql'",
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-        if has_blocks {
-            connection
-                .execute(
-                    "do $$ begin set log_error_verbosity = terse; \
-                     exception when insufficient_privilege then null; end $$",
-                )
-                .await
-                .map_err(failed)?;
-        }
         Ok(())
     }
+}
+
+/// Keeps rows out of the server's log where this role may: it logs them whole beside the errors
+/// that bad ones cause. A role that may not is no worse off than any other client.
+fn quiet(version: u32) -> String {
+    let granted = if version >= 150_000 {
+        " or pg_catalog.has_parameter_privilege('log_error_verbosity', 'set')"
+    } else {
+        ""
+    };
+    format!(
+        "select pg_catalog.set_config('log_error_verbosity', 'terse', false) \
+         where (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user){granted};"
+    )
 }
 
 fn pooled(side: Side, sign: &str) -> Error {

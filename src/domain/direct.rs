@@ -189,11 +189,10 @@ impl<'a> DirectWriter<'a> {
         let count = |fields: usize| i16::try_from(fields).unwrap_or(i16::MAX).to_be_bytes();
         let mut ledger_tail = Vec::new();
         put_field(&mut ledger_tail, Some(&stamp.xid.to_be_bytes()));
-        put_field(&mut ledger_tail, Some(b"applied"));
         put_field(&mut ledger_tail, Some(&stamp.session_number.to_be_bytes()));
         DirectWriter {
             target_fields: count(rows.origins.len() + 1),
-            ledger_fields: count(rows.key_fields + 5),
+            ledger_fields: count(rows.key_fields + 4),
             rows,
             stamp,
             ledger_tail,
@@ -201,23 +200,32 @@ impl<'a> DirectWriter<'a> {
         }
     }
 
-    /// Turns the staged rows of a batch, without header and trailer, into tuples of target and ledger;
-    /// `false` when a row is one for the stage.
-    pub fn write(&mut self, mut staged: &[u8], target: &mut Vec<u8>, ledger: &mut Vec<u8>) -> bool {
+    /// Turns staged rows, without header and trailer, into tuples of target and ledger, until the target has
+    /// more than so many bytes or nothing is left; `false` when a row is one for the stage.
+    pub fn write(
+        &mut self,
+        staged: &mut &[u8],
+        limit: usize,
+        target: &mut Vec<u8>,
+        ledger: &mut Vec<u8>,
+    ) -> bool {
         let mut fields = Framed(Vec::with_capacity(self.rows.id + 3));
-        while let Some((count, rest)) = staged.split_first_chunk::<2>() {
+        while target.len() <= limit
+            && let Some((count, rest)) = staged.split_first_chunk::<2>()
+        {
             let Ok(count) = usize::try_from(i16::from_be_bytes(*count)) else {
                 return false;
             };
             let Some(rest) = fields.cut(count, rest) else {
                 return false;
             };
-            staged = rest;
+            *staged = rest;
             if self.write_row(&fields, target, ledger).is_none() {
                 return false;
             }
         }
-        true
+        // Less than a row at the end is none.
+        target.len() > limit || staged.is_empty()
     }
 
     fn write_row(
@@ -366,7 +374,12 @@ mod tests {
         let rows = rows();
         let (mut target, mut ledger) = (Vec::new(), Vec::new());
         let mut writer = DirectWriter::new(&rows, stamp());
-        assert!(writer.write(&staged(3, None, Some(6)), &mut target, &mut ledger));
+        assert!(writer.write(
+            &mut staged(3, None, Some(6)).as_slice(),
+            0,
+            &mut target,
+            &mut ledger
+        ));
         let mut parent = Vec::new();
         encode_field(KeyType::Integer, Some(&6_i64.to_be_bytes()), &mut parent).unwrap();
         let parent = ordered_target_id(
@@ -388,13 +401,12 @@ mod tests {
             Some(vec![9; 16]),
             Some(vec![8; 16]),
             Some(77_u32.to_be_bytes().to_vec()),
-            Some(b"applied".to_vec()),
             Some(5_i32.to_be_bytes().to_vec()),
         ];
         assert_eq!(values(&ledger), expected);
         assert_eq!(
             (target[..2].to_vec(), ledger[..2].to_vec()),
-            (vec![0, 4], vec![0, 6])
+            (vec![0, 4], vec![0, 5])
         );
     }
 
@@ -403,15 +415,21 @@ mod tests {
         let rows = rows();
         let (mut target, mut ledger) = (Vec::new(), Vec::new());
         let mut writer = DirectWriter::new(&rows, stamp());
-        assert!(writer.write(&staged(3, None, None), &mut target, &mut ledger));
+        assert!(writer.write(
+            &mut staged(3, None, None).as_slice(),
+            0,
+            &mut target,
+            &mut ledger
+        ));
         assert_eq!(values(&target)[3], None);
     }
 
     #[test]
     fn rows_for_the_stage_are_noticed() {
         let rows = rows();
-        let write = |staged: &[u8]| {
-            DirectWriter::new(&rows, stamp()).write(staged, &mut Vec::new(), &mut Vec::new())
+        let write = |mut staged: &[u8]| {
+            let mut writer = DirectWriter::new(&rows, stamp());
+            writer.write(&mut staged, 0, &mut Vec::new(), &mut Vec::new())
         };
         assert!(!write(&staged(3, Some(b"22P02|bad|column"), None)));
         assert!(!write(&staged(1 << 40, None, None)));

@@ -103,7 +103,7 @@ pub async fn analyze(context: &Context, selection: &Selection) -> Result<Baselin
             source_rows
         };
         let known = if ledgers.contains(&entity.name) {
-            Some(ledger_counts(&mut control, &ledger::outcomes(entity)).await?)
+            Some(ledger_counts(&mut control, &ledger::outcomes(entity, None)).await?)
         } else {
             None
         };

@@ -4,7 +4,6 @@ pub mod entity;
 mod full;
 mod gone;
 mod ledger_rows;
-mod parting;
 mod shortcut;
 pub mod sink;
 mod slice;

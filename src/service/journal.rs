@@ -113,11 +113,17 @@ async fn write(
             let _ = front.send(event);
         };
         first.into_iter().for_each(&mut take);
-        if open {
-            tokio::time::sleep(GATHER).await;
-        }
-        while let Ok(event) = received.try_recv() {
-            take(event);
+        // More may come soon; but nobody waits for what cannot come any more.
+        let gathered = tokio::time::sleep(GATHER);
+        tokio::pin!(gathered);
+        while open {
+            tokio::select! {
+                () = &mut gathered => break,
+                event = received.recv() => match event {
+                    Some(event) => take(event),
+                    None => open = false,
+                },
+            }
         }
         writer.flush().await;
     }

@@ -5,10 +5,11 @@ use crate::db::failure::{is_transient, row_refusal};
 use crate::db::server::{Connection, answered};
 use crate::db::statement::Statement;
 use crate::domain::connection::Side;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The outcomes of the rows of one or many batches; `rows_in` is the sum of the others.
@@ -71,6 +72,8 @@ pub enum Attempt {
     Applied {
         /// What became of the rows.
         counts: BatchCounts,
+        /// Rows that are new in the ledger.
+        ledger_rows: i64,
         /// Rows that were left alone because the `xmin` of their target row is not the one that was written.
         edited: i64,
     },
@@ -102,7 +105,7 @@ fn swallowed() -> Attempt {
 /// # Errors
 /// The server refuses for a reason that no single row explains.
 pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
-    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
     let row: Row = match answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
@@ -127,10 +130,11 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
         return Ok(refused);
     }
     pass!("batch.after_upsert");
-    let arrived = row.7 == counts.inserted && row.8 == counts.updated;
+    let arrived = row.7 == counts.inserted && row.8 == counts.updated && row.10 == row.11;
     Ok(if arrived && counts.adds_up() {
         Attempt::Applied {
             counts,
+            ledger_rows: row.10,
             edited: row.9,
         }
     } else {
@@ -196,6 +200,7 @@ pub async fn retire(connection: &mut Connection, statement: &Statement) -> Resul
     Ok(if row.4 == row.5 && counts.adds_up() {
         Attempt::Applied {
             counts,
+            ledger_rows: 0,
             edited: row.6,
         }
     } else {
@@ -216,6 +221,8 @@ pub struct BatchPlace<'a> {
     pub epoch: i64,
     /// The last key of the batch.
     pub last_key: Option<&'a Value>,
+    /// Rows that are new in the ledger.
+    pub ledger_rows: i64,
     /// Milliseconds since the batch began to be applied.
     pub elapsed_ms: i32,
 }
@@ -232,8 +239,8 @@ pub async fn commit(
     let failed = super::failed("committing a batch");
     answered(sqlx::query(
         "with counted as (insert into diffmig.batch (session_id, entity, number, epoch, rows_in, inserted, updated, \
-           identical, retired, conflicted, held, quarantined, elapsed_ms) \
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)) \
+           identical, retired, conflicted, held, quarantined, elapsed_ms, ledger_rows) \
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15)) \
          insert into diffmig.checkpoint as old (session_id, entity, range, last_key, rows_done) \
          values ($1, $2, 0, $14, $5) on conflict (session_id, entity, range) do update set \
          last_key = coalesce(excluded.last_key, old.last_key), rows_done = old.rows_done + excluded.rows_done, \
@@ -253,6 +260,7 @@ pub async fn commit(
     .bind(counts.quarantined)
     .bind(place.elapsed_ms)
     .bind(place.last_key)
+    .bind(place.ledger_rows)
     .execute(&mut *connection))
     .await
     .map_err(&failed)?;
@@ -315,6 +323,25 @@ pub async fn free_planner(connection: &mut Connection) -> Result<()> {
         .await
         .map_err(super::failed("looking at edited rows"))?;
     Ok(())
+}
+
+/// How long an index may take to be built.
+const BUILD_LIMIT: Duration = Duration::from_secs(6 * 3_600);
+
+/// Runs a statement that builds an index, which takes as long as the table is large.
+///
+/// # Errors
+/// The server refuses, or takes longer than six hours.
+pub async fn build(
+    connection: &mut Connection,
+    doing: &'static str,
+    statement: &Statement,
+) -> Result<()> {
+    let building = sqlx::raw_sql(statement.safe()).execute(connection);
+    match tokio::time::timeout(BUILD_LIMIT, building).await {
+        Ok(built) => built.map(drop).map_err(super::failed(doing)),
+        Err(_) => Err(Error::new(Kind::Connect, "the target stopped answering")),
+    }
 }
 
 /// Runs statements that return nothing.

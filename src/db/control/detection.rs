@@ -408,6 +408,12 @@ pub struct LedgerCounts {
     pub kept: i64,
     /// Rows set aside, held, in conflict or kept that an operator accepts as they are; counted there as well.
     pub waived: i64,
+    /// Rows that stand for a source row.
+    #[serde(skip)]
+    pub live: i64,
+    /// All rows.
+    #[serde(skip)]
+    pub all: i64,
 }
 
 impl LedgerCounts {
@@ -425,7 +431,7 @@ pub async fn ledger_counts(
     connection: &mut Connection,
     statement: &Statement,
 ) -> Result<LedgerCounts> {
-    let row: (i64, i64, i64, i64, i64, i64, i64, i64) = answered(
+    let row: (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64) = answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
             .fetch_one(connection),
@@ -441,6 +447,8 @@ pub async fn ledger_counts(
         pending: row.5,
         kept: row.6,
         waived: row.7,
+        live: row.8,
+        all: row.9,
     })
 }
 

@@ -7,12 +7,13 @@ use sqlx::{Connection as _, Executor};
 use uuid::Uuid;
 
 /// The control schema this binary was made for.
-pub const SCHEMA_VERSION: i32 = 3;
+pub const SCHEMA_VERSION: i32 = 4;
 
 const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../../migrations/0001_control.sql")),
     (2, include_str!("../../../migrations/0002_kept_rows.sql")),
     (3, include_str!("../../../migrations/0003_watermarks.sql")),
+    (4, include_str!("../../../migrations/0004_ledger_rows.sql")),
 ];
 
 /// The tables of that schema; the ledgers are made as they are needed.

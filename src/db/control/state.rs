@@ -309,6 +309,18 @@ pub async fn clean_up(connection: &mut Connection, keep_days: i32) -> Result<(u6
             closed += 1;
         }
     }
+    // What the batches of these sessions added to a ledger cannot be summed up afterwards.
+    answered(
+        sqlx::query(
+            "update diffmig.watermark w set ledger_rows = null where exists (select from diffmig.session s \
+             join diffmig.batch b using (session_id) where s.number > w.session_number and b.entity = w.entity \
+             and s.finished_at < now() - make_interval(days => $1))",
+        )
+        .bind(keep_days)
+        .execute(&mut *transaction),
+    )
+    .await
+    .map_err(&failed)?;
     let purged = answered(
         sqlx::query(
             "delete from diffmig.session where finished_at < now() - make_interval(days => $1)",

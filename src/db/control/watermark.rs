@@ -8,15 +8,13 @@ use crate::error::{Error, Kind, Result};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A watermark as stored, with the ledger's count at the end of the session that stored it.
+/// A watermark as stored.
 #[derive(Debug, Clone)]
 pub struct StoredWatermark {
     /// The watermark.
     pub watermark: Watermark,
-    /// Rows of the ledger that stand for a source row; `None` when batches were committed since.
-    pub live_rows: Option<u64>,
-    /// As counted then.
-    pub counted_rows: i64,
+    /// Rows of the ledger that stood for a source row at the end of the session that stored it.
+    pub live_rows: i64,
 }
 
 /// Finds the watermark of an entity.
@@ -24,20 +22,18 @@ pub struct StoredWatermark {
 /// # Errors
 /// The query fails, or what is stored cannot be read (exit 17).
 pub async fn find(connection: &mut Connection, entity: &str) -> Result<Option<StoredWatermark>> {
-    let row: Option<(Value, i64, bool)> = answered(
+    let row: Option<(Value, i64)> = answered(
         sqlx::query_as(
             "select jsonb_build_object('horizon', w.horizon, 'seenAt', w.seen_at, 'ground', w.ground, \
              'watchedRows', w.watched_rows, 'slice', w.slice, 'sliceKeys', w.slice_keys, 'distrust', w.distrust), \
-             w.live_rows, exists (select from diffmig.batch b join diffmig.session s using (session_id) \
-               where b.entity = w.entity and s.number > w.session_number) \
-             from diffmig.watermark w where w.entity = $1",
+             w.live_rows from diffmig.watermark w where w.entity = $1",
         )
         .bind(entity)
         .fetch_optional(connection),
     )
     .await
     .map_err(failed("reading a watermark"))?;
-    let Some((value, counted_rows, outdated)) = row else {
+    let Some((value, live_rows)) = row else {
         return Ok(None);
     };
     let watermark = serde_json::from_value(value).map_err(|error| {
@@ -52,14 +48,22 @@ pub async fn find(connection: &mut Connection, entity: &str) -> Result<Option<St
     })?;
     Ok(Some(StoredWatermark {
         watermark,
-        live_rows: (!outdated)
-            .then(|| u64::try_from(counted_rows).ok())
-            .flatten(),
-        counted_rows,
+        live_rows,
     }))
 }
 
-/// Makes the watermarks of an applied detection those of its entities; `counted` has their live ledger rows.
+/// The rows of an entity's ledger at the end of a session.
+#[derive(Debug, Clone)]
+pub struct CountedLedger<'a> {
+    /// The entity.
+    pub entity: &'a str,
+    /// Those that stand for a source row.
+    pub live_rows: i64,
+    /// All of them.
+    pub ledger_rows: i64,
+}
+
+/// Makes the watermarks of an applied detection those of its entities.
 ///
 /// # Errors
 /// The lease was taken (exit 16), or the query fails.
@@ -68,29 +72,31 @@ pub async fn promote(
     epoch: i64,
     session_number: i32,
     detection_id: Uuid,
-    counted: &[(String, i64)],
+    counted: &[CountedLedger<'_>],
 ) -> Result<()> {
-    let entities: Vec<&str> = counted.iter().map(|(entity, _)| entity.as_str()).collect();
-    let live: Vec<i64> = counted.iter().map(|(_, live)| *live).collect();
+    let entities: Vec<&str> = counted.iter().map(|it| it.entity).collect();
+    let live: Vec<i64> = counted.iter().map(|it| it.live_rows).collect();
+    let all: Vec<i64> = counted.iter().map(|it| it.ledger_rows).collect();
     begin_fenced(connection, epoch).await?;
     answered(
         sqlx::query(
             "insert into diffmig.watermark as w (entity, horizon, seen_at, ground, watched_rows, \
-               live_rows, session_number, slice, slice_keys, distrust) \
+               live_rows, ledger_rows, session_number, slice, slice_keys, distrust) \
              select e.entity, (e.watermark ->> 'horizon')::bigint, (e.watermark ->> 'seenAt')::timestamptz, \
-               e.watermark -> 'ground', e.watermark -> 'watchedRows', c.live, $1, \
+               e.watermark -> 'ground', e.watermark -> 'watchedRows', c.live, c.total, $1, \
                (e.watermark ->> 'slice')::integer, nullif(e.watermark -> 'sliceKeys', 'null'), e.watermark ->> 'distrust' \
-             from diffmig.detection_entity e join unnest($3::text[], $4::bigint[]) as c (entity, live) \
+             from diffmig.detection_entity e join unnest($3::text[], $4::bigint[], $5::bigint[]) as c (entity, live, total) \
                using (entity) where e.detection_id = $2 and e.watermark is not null \
              on conflict (entity) do update set horizon = excluded.horizon, seen_at = excluded.seen_at, \
                ground = excluded.ground, watched_rows = excluded.watched_rows, live_rows = excluded.live_rows, \
-               session_number = excluded.session_number, slice = excluded.slice, \
+               ledger_rows = excluded.ledger_rows, session_number = excluded.session_number, slice = excluded.slice, \
                slice_keys = excluded.slice_keys, distrust = excluded.distrust",
         )
         .bind(session_number)
         .bind(detection_id)
         .bind(entities)
         .bind(live)
+        .bind(all)
         .execute(&mut *connection),
     )
     .await

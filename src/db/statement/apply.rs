@@ -126,7 +126,7 @@ impl ApplyStatements {
 
     /// Applies the staged rows with ordinals in a closed range and returns the counts:
     /// rows in, inserted, updated, identical, conflicted, held, quarantined, rows really inserted, rows really
-    /// updated, rows whose target row looks edited.
+    /// updated, rows whose target row looks edited, rows new to the ledger, rows really added to it.
     pub fn apply(&self, writer: Writer, first: usize, last: usize) -> Statement {
         let parts = [
             self.stuck(first, last),
@@ -135,6 +135,7 @@ impl ApplyStatements {
             format!("inserted as ({})", self.insert()),
             format!("updated as ({})", self.update()),
             format!("recorded as ({})", self.record(writer)),
+            format!("added as ({})", self.add(writer)),
             format!("aside as ({})", self.set_aside(writer)),
             self.waiting(),
         ];
@@ -143,7 +144,8 @@ impl ApplyStatements {
         Statement::new(format!(
             "with recursive {} select count(*), {}, {}, {}, {}, {}, {}, \
              (select count(*) from inserted), (select count(*) from updated), \
-             count(*) filter (where edited and action in ('conflicted', 'quarantined')) from planned",
+             count(*) filter (where edited and action in ('conflicted', 'quarantined')), \
+             count(*) filter (where l_id is null), (select count(*) from added) from planned",
             parts.join(", "),
             count("inserted"),
             count("updated"),
@@ -226,6 +228,7 @@ impl ApplyStatements {
         let keys = self.entity.source.key.len();
         let mut select = vec![
             "s.*".to_owned(),
+            "l.ctid as l_ctid".into(),
             "l.target_id as l_id".into(),
             "l.row_hash as l_hash".into(),
             "l.applied_hash as l_applied".into(),
@@ -295,7 +298,7 @@ impl ApplyStatements {
             IdStrategy::Ordered => "",
         };
         format!(
-            "select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, e.edited, case \
+            "select r.*, coalesce(r.l_id, r.new_id) as id, t.ctid as t_ctid, t.xmin as t_xmin, e.edited, case \
              when r.bad is not null then 'quarantined' when r.waits then 'held' \
              {removed} when t.{id} is null then 'inserted' \
              when r.l_deleted is null and not ({differs}) then 'identical'{native}{edited} \
@@ -343,7 +346,8 @@ impl ApplyStatements {
             settings.push(format!("{id} = p.id"));
         }
         format!(
-            "update {} t set {} from planned p where p.action = 'updated' and t.{} = p.id and t.xmin = p.t_xmin returning 1",
+            "update {} t set {} from planned p where p.action = 'updated' and t.ctid = p.t_ctid and t.{} = p.id \
+             and t.xmin = p.t_xmin returning 1",
             entity.target.sql(),
             settings.join(", "),
             quote_identifier(&entity.id_column)
@@ -372,29 +376,83 @@ impl ApplyStatements {
             .collect()
     }
 
-    fn record(&self, writer: Writer) -> String {
-        let keys = key_names(self.entity.source.key.len());
-        let ledger = ledger_name(&self.entity.name);
-        let selected: Vec<String> = keys.iter().map(|key| format!("p.{key}")).collect();
+    /// What the ledger says of every row afterwards, in the order of its columns.
+    fn recorded_values(&self, writer: Writer) -> [(&'static str, String); 8] {
         let aside = "p.action in ('quarantined', 'held', 'conflicted')";
+        [
+            ("target_id", "p.id".to_owned()),
+            ("row_hash", "p.row_hash".to_owned()),
+            (
+                "applied_hash",
+                format!(
+                    "case when {aside} and p.l_xmin is not null and p.l_deleted is null \
+                     then coalesce(p.l_applied, p.l_hash) end"
+                ),
+            ),
+            (
+                "target_xmin",
+                format!(
+                    "case when p.action in ('inserted', 'updated') then {THIS_XID} \
+                     when p.action = 'identical' then p.t_xmin else p.l_xmin end"
+                ),
+            ),
+            (
+                "outcome",
+                format!("(case when {aside} then p.action else 'applied' end)::diffmig.outcome"),
+            ),
+            ("pending", format!("p.nulled and not {aside}")),
+            ("session_number", writer.session_number.to_string()),
+            (
+                "deleted_at",
+                "case when p.action in ('quarantined', 'held') then p.l_deleted end".to_owned(),
+            ),
+        ]
+    }
+
+    /// Writes the ledger: rows that it knows are updated where they stand, unless nothing is new about them.
+    fn record(&self, writer: Writer) -> String {
+        let ledger = ledger_name(&self.entity.name);
+        let values = self.recorded_values(writer);
+        let settings: Vec<String> = values
+            .iter()
+            .map(|(column, value)| format!("{column} = {value}"))
+            .collect();
+        let compared = values.iter().filter(|it| {
+            // The session is no news, and an id never changes.
+            !["session_number", "target_id"].contains(&it.0)
+        });
+        let differs: Vec<String> = compared
+            .map(|(column, value)| match *column {
+                "target_xmin" => format!("l.target_xmin::text is distinct from ({value})::text"),
+                _ => format!("l.{column} is distinct from ({value})"),
+            })
+            .collect();
         format!(
-            "insert into {ledger} as old ({0}, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at) \
-             select {1}, p.id, p.row_hash, \
-             case when {aside} and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, \
-             case when p.action in ('inserted', 'updated') then {THIS_XID} \
-             when p.action = 'identical' then p.t_xmin else p.l_xmin end, \
-             (case when {aside} then p.action else 'applied' end)::diffmig.outcome, \
-             p.nulled and not {aside}, {2}, case when p.action in ('quarantined', 'held') then p.l_deleted end \
-             from planned p order by {1} on conflict ({0}) do update set \
-             target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, \
-             target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, \
-             session_number = excluded.session_number, deleted_at = excluded.deleted_at \
-             where (old.row_hash, old.applied_hash, old.target_xmin::text, old.outcome, old.pending, old.deleted_at) \
-             is distinct from (excluded.row_hash, excluded.applied_hash, excluded.target_xmin::text, \
-             excluded.outcome, excluded.pending, excluded.deleted_at) returning 1",
-            keys.join(", "),
+            "update {ledger} l set {} from planned p where l.ctid = p.l_ctid and {} and ({}) returning 1",
+            settings.join(", "),
+            key_equality("l", "p", self.entity.source.key.len()),
+            differs.join(" or ")
+        )
+    }
+
+    /// Adds the rows that the ledger does not know.
+    fn add(&self, writer: Writer) -> String {
+        let keys = key_names(self.entity.source.key.len());
+        let values = self.recorded_values(writer);
+        let columns = values.iter().map(|(column, _)| (*column).to_owned());
+        let columns: Vec<String> = keys.iter().cloned().chain(columns).collect();
+        let ordered: Vec<String> = keys.iter().map(|key| format!("p.{key}")).collect();
+        let selected: Vec<String> = ordered
+            .iter()
+            .cloned()
+            .chain(values.into_iter().map(|(_, value)| value))
+            .collect();
+        format!(
+            "insert into {} ({}) select {} from planned p where p.l_id is null order by {} returning 1",
+            ledger_name(&self.entity.name),
+            columns.join(", "),
             selected.join(", "),
-            writer.session_number
+            ordered.join(", ")
         )
     }
 

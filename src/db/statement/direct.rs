@@ -27,7 +27,7 @@ impl DirectStatements {
                 columns.join(", ")
             )),
             copy_ledger: Statement::new(format!(
-                "copy {} ({keys}, target_id, row_hash, target_xmin, outcome, session_number) from stdin (format binary)",
+                "copy {} ({keys}, target_id, row_hash, target_xmin, session_number) from stdin (format binary)",
                 ledger_name(&entity.name)
             )),
         }

@@ -20,7 +20,28 @@ pub fn ledger_table(entity: &str) -> String {
     format!("ledger_{entity}")
 }
 
-/// Creates the ledger when it is missing.
+/// The rows of which more is to say than that they are applied; few, and they have an index of their own.
+const IS_SPECIAL: &str = "(outcome <> 'applied' or deleted_at is not null or pending)";
+
+/// Indexes the rows that are not simply applied.
+pub fn create_index(entity: &ResolvedEntity) -> Statement {
+    let keys = key_names(entity.source.key.len()).join(", ");
+    Statement::new(format!(
+        "create index on {} ({keys}) where {IS_SPECIAL}",
+        ledger_name(&entity.name)
+    ))
+}
+
+/// Adds the primary key.
+pub fn create_key(entity: &ResolvedEntity) -> Statement {
+    let keys = key_names(entity.source.key.len()).join(", ");
+    Statement::new(format!(
+        "alter table {} add primary key ({keys})",
+        ledger_name(&entity.name)
+    ))
+}
+
+/// Creates the ledger, without its indexes: a first load adds them when the rows are there.
 pub fn create(entity: &ResolvedEntity) -> Statement {
     let keys = entity.key_types();
     let columns: String = keys
@@ -35,13 +56,12 @@ pub fn create(entity: &ResolvedEntity) -> Statement {
         })
         .collect();
     Statement::new(format!(
-        "create table if not exists {} ({columns}target_id {} not null, \
-         row_hash bytea not null check (octet_length(row_hash) = 16), applied_hash bytea, target_xmin xid, \
-         outcome diffmig.outcome not null, pending boolean not null default false, \
-         session_number integer not null, deleted_at timestamptz, primary key ({}))",
+        "create table {} ({columns}target_id {} not null, \
+         row_hash bytea not null, applied_hash bytea, target_xmin xid, \
+         outcome diffmig.outcome not null default 'applied', pending boolean not null default false, \
+         session_number integer not null, deleted_at timestamptz) with (fillfactor = 90)",
         ledger_name(&entity.name),
-        entity.id_type,
-        key_names(keys.len()).join(", ")
+        entity.id_type
     ))
 }
 
@@ -139,6 +159,14 @@ pub fn key_bits(entity: &ResolvedEntity) -> Option<Statement> {
     })
 }
 
+/// Counts the rows that stand for no source row any more.
+pub fn count_gone(entity: &ResolvedEntity) -> Statement {
+    Statement::new(format!(
+        "select count(*) from {} where {IS_SPECIAL} and not {IS_LIVE}",
+        ledger_name(&entity.name)
+    ))
+}
+
 /// Counts the rows that stand for a source row.
 pub fn count_live(entity: &ResolvedEntity) -> Statement {
     Statement::new(format!(
@@ -159,11 +187,22 @@ fn stored_key_equality(types: &[KeyType]) -> String {
     pairs.collect::<Vec<_>>().join(" and ")
 }
 
-/// Counts the rows by what became of them; of those that are set aside also how many were waived.
-pub fn outcomes(entity: &ResolvedEntity) -> Statement {
+/// Counts the rows by what became of them; of those that are set aside also how many were waived, and at last
+/// those that stand for a source row, and all of them. Where it is known how many there are, only the
+/// special ones are read.
+pub fn outcomes(entity: &ResolvedEntity, row_count: Option<i64>) -> Statement {
+    const APPLIED: &str = "count(*) filter (where outcome = 'applied' and deleted_at is null)";
+    let ledger = ledger_name(&entity.name);
+    let (condition, plain) = match row_count {
+        Some(row_count) => (
+            format!(" where {IS_SPECIAL}"),
+            format!("({row_count} - count(*))"),
+        ),
+        None => (String::new(), "0".to_owned()),
+    };
     Statement::new(format!(
         "with g as materialized (select key from diffmig.quarantine where entity = {} and status = 'waived') \
-         select count(*) filter (where outcome = 'applied' and deleted_at is null), \
+         select {plain} + {APPLIED}, \
          count(*) filter (where outcome = 'quarantined'), \
          count(*) filter (where outcome = 'held'), \
          count(*) filter (where outcome = 'conflicted' and deleted_at is null), \
@@ -171,10 +210,10 @@ pub fn outcomes(entity: &ResolvedEntity) -> Statement {
          count(*) filter (where pending), \
          count(*) filter (where outcome = 'conflicted' and deleted_at is not null \
            or outcome not in ('applied', 'quarantined', 'held', 'conflicted')), (select count(*) from g join {ledger} l on {} \
-           where l.outcome <> 'applied') from {ledger}",
+           where l.outcome <> 'applied'), {plain} + count(*) filter (where {IS_LIVE}), {plain} + count(*) \
+         from {ledger}{condition}",
         quote_literal(&entity.name),
         stored_key_equality(&entity.key_types()),
-        ledger = ledger_name(&entity.name)
     ))
 }
 

@@ -2,7 +2,6 @@
 
 use super::entity::{Hands, Pass, REPORT_EVERY, check_interrupt, order, report};
 use super::ledger_rows::LedgerRows;
-use super::parting::{self, Slice};
 use super::shortcut::unreadable;
 use super::sink::ChangeSink;
 use super::standing::Basis;
@@ -16,6 +15,7 @@ use crate::domain::detection::{ChangeKind, DetectionCounts};
 use crate::domain::key::Key;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
+use crate::service::parting::{self, Slice};
 use crate::service::rows::SourceRows;
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -66,7 +66,14 @@ impl Full<'_> {
         };
         let cuts = match self.basis.can_be_parted {
             true if parts > 1 => {
-                parting::cuts(pass, self.entity, self.statements, hands, parts).await?
+                parting::cuts(
+                    pass.context,
+                    self.entity,
+                    self.statements,
+                    &mut hands.reader,
+                    parts,
+                )
+                .await?
             }
             _ => Vec::new(),
         };

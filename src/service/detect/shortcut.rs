@@ -2,11 +2,11 @@
 
 use super::entity::{Hands, Pass, REPORT_EVERY, order};
 use super::ledger_rows::{LedgerRow, LedgerRows};
-use super::parting::Slice;
 use super::sink::ChangeSink;
 use super::standing::Basis;
 use super::verdict::{Verdict, judge};
 use super::{gone, slice};
+use crate::db::control;
 use crate::db::server::Connection;
 use crate::db::source;
 use crate::db::standing::{begin_ledger_view, count_newer, end_ledger_view};
@@ -15,11 +15,13 @@ use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
 use crate::db::statement::source::newer::{self, Since};
 use crate::domain::canonical::RowShape;
+use crate::domain::connection::Side;
 use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts};
 use crate::domain::key::{Key, KeyFault};
 use crate::domain::resolve::{ResolvedEntity, SourceFrom};
 use crate::domain::watermark::{ReadMode, Watermark, deletions, lower_bound};
 use crate::error::{Error, Kind, Result};
+use crate::service::parting::Slice;
 use crate::service::rows::SourceRows;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
@@ -297,14 +299,16 @@ impl Shortcut<'_> {
             // What was changed before is not known, so neither is what is gone.
             return Ok(self.unchanged(passing, findings));
         }
-        let stored = self.basis.stored.as_ref().and_then(|it| it.live_rows);
-        let live = match stored {
-            Some(live) => live,
-            None => {
-                let statement = ledger::count_live(self.entity);
-                let side = crate::domain::connection::Side::Target;
-                source::count_on(side, &mut hands.target, &statement).await?
-            }
+        let target = &mut hands.target;
+        let row_count = control::ledger::row_count(target, &self.entity.name).await?;
+        let statement = match row_count {
+            Some(_) => ledger::count_gone(self.entity),
+            None => ledger::count_live(self.entity),
+        };
+        let counted = source::count_on(Side::Target, target, &statement).await?;
+        let live = match row_count.map(u64::try_from) {
+            Some(Ok(all)) => all.saturating_sub(counted),
+            _ => counted,
         };
         let Some(deleted) = deletions(live, findings.arrived, passing) else {
             return Ok(contradiction());

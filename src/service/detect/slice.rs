@@ -1,11 +1,11 @@
 //! The rolling check: with each run one slice of the keys is compared in full, whatever the shortcut says.
 
 use super::entity::Hands;
-use super::parting::{Slice, cuts};
 use super::shortcut::{Findings, Shortcut, unreadable};
 use crate::domain::key::Key;
 use crate::domain::watermark::{Watermark, slices};
 use crate::error::{Error, Kind, Result};
+use crate::service::parting::{Slice, cuts};
 use serde_json::Value;
 
 /// Chooses the slice of this run and notes it in the watermark.
@@ -56,7 +56,14 @@ async fn part(shortcut: &Shortcut<'_>, hands: &mut Hands, rows: u64) -> Result<V
     }
     let (pass, entity) = (shortcut.pass, shortcut.entity);
     let slices = usize::try_from(slices(rows)).unwrap_or(1);
-    let cuts = cuts(pass, entity, shortcut.statements, hands, slices).await?;
+    let cuts = cuts(
+        pass.context,
+        entity,
+        shortcut.statements,
+        &mut hands.reader,
+        slices,
+    )
+    .await?;
     let types = entity.key_types();
     let values = cuts.iter().map(|key| key.to_json(&types));
     values

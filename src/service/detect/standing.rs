@@ -81,7 +81,7 @@ pub(super) async fn basis(
             next_xid: clock.next_xid,
             no_xmin,
             has_updated_at: entity.updated_at.is_some(),
-            ledger_rows: stored.as_ref().map_or(0, |it| it.counted_rows),
+            ledger_rows: stored.as_ref().map_or(0, |it| it.live_rows),
         },
         stored,
     })

@@ -17,6 +17,8 @@ use crate::domain::key::{Key, KeyFault, KeyType};
 use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
 use crate::service::migrate::reader::Batch;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a batch is tried again after a deadlock, a serialization failure or a lock that did not come.
@@ -25,6 +27,7 @@ const TRANSIENT_TRIES: u32 = 5;
 const SEARCH_ROUNDS: u32 = 3;
 
 /// Applies the batches of one entity, on a connection that it is lent.
+#[derive(Clone)]
 pub(crate) struct BatchWorker {
     pub statements: ApplyStatements,
     pub content: ContentStatements,
@@ -33,8 +36,10 @@ pub(crate) struct BatchWorker {
     pub key_types: Vec<KeyType>,
     pub writer: Writer,
     pub epoch: i64,
-    /// The number of the next batch.
-    pub number: i32,
+    /// The number of the next batch, whichever lane it goes through.
+    pub number: Arc<AtomicI32>,
+    /// Whether the connection has its stage table.
+    pub is_prepared: bool,
     /// Whether earlier findings about the rows may exist.
     pub revisits: bool,
     /// Whether a batch that lets no row in is rolled back: a second try that failed is not worth a record.
@@ -47,6 +52,8 @@ pub(crate) struct BatchWorker {
 pub(crate) struct BatchEnd {
     pub counts: BatchCounts,
     pub signal: Signal,
+    /// Its number, or that of the last one it fell apart into; 0 when nothing was committed.
+    pub number: i32,
 }
 
 impl BatchEnd {
@@ -54,8 +61,18 @@ impl BatchEnd {
         BatchEnd {
             counts: BatchCounts::default(),
             signal,
+            number: 0,
         }
     }
+}
+
+/// A batch that is applied and not committed yet.
+pub(super) struct Done<'a> {
+    pub counts: BatchCounts,
+    /// Rows that are new in the ledger.
+    pub ledger_rows: i64,
+    /// The key to note as checkpoint.
+    pub last_key: Option<&'a Key>,
 }
 
 /// The rows of a batch: staged on the connection, or keys that are gone from the source.
@@ -82,25 +99,16 @@ impl Load<'_> {
 }
 
 impl BatchWorker {
-    /// Creates the stage table of this connection.
-    pub async fn prepare(&self, connection: &mut Connection) -> Result<()> {
-        batch::run(
-            connection,
-            "creating the stage table",
-            &self.statements.create_stage,
-        )
-        .await
-    }
-
     /// Stages a batch and applies it.
     pub async fn apply(&mut self, connection: &mut Connection, packed: &Batch) -> Result<BatchEnd> {
         let began = Instant::now();
-        batch::run(
-            connection,
-            "emptying the stage table",
-            &self.statements.clear_stage,
-        )
-        .await?;
+        let (doing, ready) = if self.is_prepared {
+            ("emptying the stage table", &self.statements.clear_stage)
+        } else {
+            ("creating the stage table", &self.statements.create_stage)
+        };
+        batch::run(connection, doing, ready).await?;
+        self.is_prepared = true;
         let staged = copy_in(connection, &self.statements.copy_stage, &packed.buffer).await?;
         if usize::try_from(staged) != Ok(packed.row_count) {
             return Err(Error::new(
@@ -147,10 +155,22 @@ impl BatchWorker {
                     batch::mark(connection, Mark::RollBack).await?;
                     return Ok(BatchEnd::nothing(signal));
                 }
-                Attempt::Applied { counts, .. } => {
-                    self.commit(connection, &counts, load.last_key(), began)
-                        .await?;
-                    return Ok(BatchEnd { counts, signal });
+                Attempt::Applied {
+                    counts,
+                    ledger_rows,
+                    ..
+                } => {
+                    let done = Done {
+                        counts,
+                        ledger_rows,
+                        last_key: load.last_key(),
+                    };
+                    let number = self.commit(connection, &done, began).await?;
+                    return Ok(BatchEnd {
+                        counts,
+                        signal,
+                        number,
+                    });
                 }
                 Attempt::Transient(error) => {
                     batch::mark(connection, Mark::RollBack).await?;
@@ -184,7 +204,12 @@ impl BatchWorker {
                         edits::note_untouched(self, connection, &mut load).await?;
                     }
                     let counts = self.apply_apart(connection, &ranges, &load).await?;
-                    return Ok(BatchEnd { counts, signal });
+                    let number = self.number.load(Ordering::SeqCst) - 1;
+                    return Ok(BatchEnd {
+                        counts,
+                        signal,
+                        number,
+                    });
                 }
                 Found::Transient(error) => {
                     tries += 1;
@@ -210,9 +235,17 @@ impl BatchWorker {
             let began = Instant::now();
             begin_fenced(connection, self.epoch).await?;
             match self.attempt(connection, load, *first, *last).await? {
-                Attempt::Applied { counts, .. } => {
-                    self.commit(connection, &counts, load.last_key(), began)
-                        .await?;
+                Attempt::Applied {
+                    counts,
+                    ledger_rows,
+                    ..
+                } => {
+                    let done = Done {
+                        counts,
+                        ledger_rows,
+                        last_key: load.last_key(),
+                    };
+                    self.commit(connection, &done, began).await?;
                     total.add(counts);
                 }
                 Attempt::Transient(error) => return Err(error),
@@ -304,21 +337,23 @@ impl BatchWorker {
     pub(super) async fn commit(
         &mut self,
         connection: &mut Connection,
-        counts: &BatchCounts,
-        last_key: Option<&Key>,
+        done: &Done<'_>,
         began: Instant,
-    ) -> Result<()> {
-        let last_key = last_key.and_then(|key| key.to_json(&self.key_types).ok());
+    ) -> Result<i32> {
+        let number = self.number.fetch_add(1, Ordering::SeqCst);
+        let last_key = done
+            .last_key
+            .and_then(|key| key.to_json(&self.key_types).ok());
         let place = BatchPlace {
             session_id: self.writer.session_id,
             entity: &self.entity,
-            number: self.number,
+            number,
             epoch: self.epoch,
             last_key: last_key.as_ref(),
+            ledger_rows: done.ledger_rows,
             elapsed_ms: i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX),
         };
-        batch::commit(connection, &place, counts).await?;
-        self.number += 1;
-        Ok(())
+        batch::commit(connection, &place, &done.counts).await?;
+        Ok(number)
     }
 }

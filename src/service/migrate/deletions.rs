@@ -91,7 +91,7 @@ impl EntityWork<'_> {
         }
         self.session.lease.check()?;
         let end = self.worker.retire(&mut self.hands.writer, &gone).await?;
-        self.finish_batch(&end)
+        self.finish_batch(&end).await
     }
 
     /// Reads keys again that were found gone: a detection is advice, and a stored one may be old.

@@ -4,13 +4,13 @@
 //! lease is proven last, so that no COPY keeps it locked. Whatever the target refuses, the batch is rolled
 //! back and goes through the stage instead, where refused rows are looked for.
 
-use super::batch::{BatchEnd, BatchWorker};
+use super::batch::{BatchEnd, BatchWorker, Done};
 use super::entity::Session;
 use super::reader::Batch;
 use crate::db::Connection;
 use crate::db::control::batch::{self, Attempt, BatchCounts, Mark};
 use crate::db::control::lease::fence;
-use crate::db::direct;
+use crate::db::direct::{self, Chunk};
 use crate::db::statement::direct::DirectStatements;
 use crate::domain::direct::{DirectRows, DirectWriter, Stamp};
 use crate::domain::resolve::ResolvedEntity;
@@ -21,6 +21,11 @@ use uuid::Uuid;
 
 /// After so many refused batches more than accepted ones, the rest goes through the stage at once.
 const PATIENCE: i32 = 3;
+
+/// About how many bytes of target rows are sent at a time.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// About how many bytes a row of a ledger takes.
+const LEDGER_BYTES: usize = 80;
 
 /// The direct way into one target table.
 pub(crate) struct DirectLoad {
@@ -81,9 +86,17 @@ impl DirectLoad {
             inserted: rows,
             ..BatchCounts::default()
         };
-        let last_key = Some(&packed.last_key);
-        worker.commit(connection, &counts, last_key, began).await?;
-        Ok(Some(BatchEnd { counts, signal }))
+        let done = Done {
+            counts,
+            ledger_rows: rows,
+            last_key: Some(&packed.last_key),
+        };
+        let number = worker.commit(connection, &done, began).await?;
+        Ok(Some(BatchEnd {
+            counts,
+            signal,
+            number,
+        }))
     }
 
     /// Writes the rows and their ledger in a new transaction; `false` when they did not all arrive.
@@ -98,23 +111,38 @@ impl DirectLoad {
             xid: direct::begin(connection).await?,
             session_number: worker.writer.session_number,
         };
-        let staged = packed.tuples();
-        let (mut target, mut ledger) = (HEADER.to_vec(), HEADER.to_vec());
-        target.reserve(staged.len());
+        let mut staged = packed.tuples();
+        let mut ledger = Vec::with_capacity(packed.row_count * LEDGER_BYTES);
         let mut writer = DirectWriter::new(&self.rows, stamp);
-        if !writer.write(staged, &mut target, &mut ledger) {
+        let mut is_first = true;
+        let statement = &self.statements.copy_target;
+        let target = direct::copy(connection, statement, |chunk| {
+            if std::mem::take(&mut is_first) {
+                chunk.extend_from_slice(HEADER);
+            }
+            if !writer.write(&mut staged, CHUNK_BYTES, chunk, &mut ledger) {
+                return Chunk::Unfit;
+            }
+            if !staged.is_empty() {
+                return Chunk::More;
+            }
+            chunk.extend_from_slice(TRAILER);
+            Chunk::Last
+        });
+        // A trigger that was made meanwhile may have swallowed some.
+        let all = u64::try_from(packed.row_count).ok();
+        if target.await? != all {
             return Ok(false);
         }
-        for (statement, buffer) in [
-            (&self.statements.copy_target, &mut target),
-            (&self.statements.copy_ledger, &mut ledger),
-        ] {
-            buffer.extend_from_slice(TRAILER);
-            let arrived = direct::copy(connection, statement, buffer).await?;
-            // A trigger that was made meanwhile may have swallowed some.
-            if arrived.and_then(|rows| usize::try_from(rows).ok()) != Some(packed.row_count) {
-                return Ok(false);
-            }
+        let statement = &self.statements.copy_ledger;
+        let recorded = direct::copy(connection, statement, |chunk| {
+            chunk.extend_from_slice(HEADER);
+            chunk.append(&mut ledger);
+            chunk.extend_from_slice(TRAILER);
+            Chunk::Last
+        });
+        if recorded.await? != all {
+            return Ok(false);
         }
         let arrived = batch::settle_constraints(connection).await?;
         Ok(!matches!(

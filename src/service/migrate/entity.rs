@@ -2,69 +2,67 @@
 
 use super::batch::{BatchEnd, BatchWorker};
 use super::budget::QuarantineBudget;
-use super::direct::DirectLoad;
-use super::hands::{Hands, reader};
-use super::reader::{Batch, Packer};
-use super::stopped;
+use super::crew;
+use super::hands::{Hands, HandsPool};
+use super::lane::{Lane, report};
+use super::ledgers::index;
+use super::tally::{Counted, Tally};
 use crate::context::Context;
 use crate::db::catalog::unique_columns;
-use crate::db::control::batch::BatchCounts;
-use crate::db::control::detection::{self, StoredChange};
+use crate::db::control::detection;
 use crate::db::control::quarantine::{refused_by_others, refusing_constraints};
 use crate::db::control::session::{StepNow, save_step};
+use crate::db::server::Connection;
 use crate::db::source::Snapshot;
-use crate::db::statement::Statement;
 use crate::db::statement::apply::{ApplyStatements, Writer};
 use crate::db::statement::content::ContentStatements;
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
 use crate::domain::canonical::RowShape;
-use crate::domain::event::{Event, Level, Progress};
 use crate::domain::key::{Key, KeyFault};
 use crate::domain::resolve::ResolvedEntity;
-use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
 use crate::service::give_way::Patience;
 use crate::service::lease::HeldLease;
-use serde_json::{Value, json};
-use tokio::sync::mpsc::channel;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 /// Rows that may swap their unique values with one another; they go in one transaction.
 const SWAPPED_TOGETHER: usize = 20_000;
-
-/// A batch that is loaded directly has so many times the rows of one that is staged, as far as its bytes allow.
-const DIRECT_FACTOR: usize = 10;
-/// From so many rows a batch on; whoever asks for smaller ones gets what was asked for.
-const USUAL_BATCH: usize = 5_000;
 
 /// What every entity of a session shares.
 pub(crate) struct Session<'a> {
     pub context: &'a Context,
     pub snapshot: &'a Snapshot,
     pub lease: &'a HeldLease,
+    pub pool: &'a HandsPool,
     pub detection_id: Uuid,
     pub installation_id: Uuid,
     pub writer: Writer,
     pub batch_size: usize,
     pub patience: &'a Patience,
     pub budget: Option<QuarantineBudget>,
+    /// Entities whose ledgers have no indexes yet.
+    pub keyless: Mutex<BTreeSet<String>>,
 }
 
-/// What the batches of one entity add up to, over all phases of a session.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
-    pub counts: BatchCounts,
-    pub vanished: u64,
-    pub appeared: u64,
-}
-
-impl Tally {
-    /// Adds what a later phase did.
-    pub fn add(&mut self, other: Tally) {
-        self.counts.add(other.counts);
-        self.vanished += other.vanished;
-        self.appeared += other.appeared;
+impl Session<'_> {
+    /// Adds the indexes of an entity's ledger, if it has none yet: all but a first load look rows up in it.
+    pub async fn ensure_key(
+        &self,
+        entity: &ResolvedEntity,
+        connection: &mut Connection,
+    ) -> Result<()> {
+        let mut keyless = self.keyless.lock().await;
+        if keyless.contains(&entity.name) {
+            index(connection, entity).await?;
+            keyless.remove(&entity.name);
+        }
+        Ok(())
     }
 }
 
@@ -75,11 +73,8 @@ pub(crate) struct EntityWork<'a> {
     pub(super) statements: SourceStatements,
     pub(super) worker: BatchWorker,
     pub(super) hands: Hands,
-    tally: Tally,
-    rows_total: u64,
+    pub(super) tally: Tally,
     batch_size: usize,
-    /// The way past the stage, while a run of new rows is loaded.
-    direct: Option<DirectLoad>,
 }
 
 pub(super) fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
@@ -106,28 +101,41 @@ impl<'a> EntityWork<'a> {
             key_types: entity.key_types(),
             writer: session.writer,
             epoch: session.lease.epoch,
-            number,
+            number: Arc::new(AtomicI32::new(number)),
+            is_prepared: false,
             revisits,
             tentative: false,
             parking: None,
         };
-        worker.prepare(&mut hands.writer).await?;
         Ok(EntityWork {
             session,
             entity,
             statements: SourceStatements::new(entity),
             worker,
             hands,
-            tally: Tally::default(),
-            rows_total,
+            tally: Tally::new(rows_total),
             batch_size: session.batch_size,
-            direct: None,
         })
     }
 
     /// Ends the phase and gives hands and counts back.
-    pub fn end(self) -> (Hands, Tally) {
-        (self.hands, self.tally)
+    pub fn end(self) -> (Hands, Counted) {
+        (self.hands, self.tally.counted())
+    }
+
+    /// A lane over these hands.
+    pub(super) fn lane(&mut self) -> Lane<'_> {
+        Lane {
+            session: self.session,
+            entity: self.entity,
+            statements: &self.statements,
+            worker: &mut self.worker,
+            hands: &mut self.hands,
+            tally: &self.tally,
+            batch_size: self.batch_size,
+            direct: None,
+            late: None,
+        }
     }
 
     /// Records the state of the entity's step.
@@ -145,180 +153,25 @@ impl<'a> EntityWork<'a> {
 
     /// Applies every new and modified row of the detection.
     pub async fn apply_changes(&mut self) -> Result<()> {
-        let mut after = 0;
-        loop {
-            let page = detection::read_changes(
-                &mut self.hands.control,
-                self.session.detection_id,
-                &self.entity.name,
-                after,
-                i64::try_from(self.session.batch_size).unwrap_or(i64::MAX),
-            )
+        crew::apply_changes(self).await?;
+        self.session
+            .ensure_key(self.entity, &mut self.hands.control)
             .await?;
-            let Some(last) = page.last() else { break };
-            after = last.ordinal;
-            self.apply_page(&page).await?;
-        }
-        self.progress(true);
+        let done = u64::try_from(self.tally.counted().counts.rows_in).unwrap_or(0);
+        report(self.session, self.entity, &self.tally, done, true);
         Ok(())
-    }
-
-    async fn apply_page(&mut self, page: &[StoredChange]) -> Result<()> {
-        let mut singles = Vec::new();
-        for change in page {
-            match &change.last_key {
-                None => singles.push(self.key(&change.key)?),
-                Some(last) => {
-                    self.apply_keys(&std::mem::take(&mut singles)).await?;
-                    let statement = self.range(&change.key, last)?;
-                    let expected = u64::try_from(change.row_count).unwrap_or(0);
-                    self.load_run(&statement, expected).await?;
-                }
-            }
-        }
-        self.apply_keys(&singles).await
-    }
-
-    /// Applies a run of rows of which the ledger knows none, past the stage where that can be done.
-    async fn load_run(&mut self, statement: &Statement, expected: u64) -> Result<()> {
-        self.direct = DirectLoad::open(self.session, self.entity, &mut self.hands.control).await?;
-        if self.direct.is_some() && self.batch_size >= USUAL_BATCH {
-            self.batch_size = self.session.batch_size * DIRECT_FACTOR;
-        }
-        let applied = self.apply_rows(statement, expected).await;
-        self.batch_size = self.session.batch_size;
-        self.direct = None;
-        applied
     }
 
     pub(super) fn key(&self, stored: &Value) -> Result<Key> {
         Key::from_json(stored, &self.entity.key_types()).map_err(unreadable(&self.entity.name))
     }
 
-    fn range(&self, first: &Value, last: &Value) -> Result<Statement> {
-        if first.as_array().is_some_and(Vec::is_empty) {
-            return Ok(self.statements.all());
-        }
-        let (first, last) = (self.key(first)?, self.key(last)?);
-        self.statements
-            .range(&first, &last)
-            .map_err(unreadable(&self.entity.name))
-    }
-
     async fn apply_keys(&mut self, keys: &[Key]) -> Result<()> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let statement = self
-            .statements
-            .keys(keys)
-            .map_err(unreadable(&self.entity.name))?;
-        self.apply_rows(&statement, keys.len() as u64).await
+        self.lane().apply_keys(keys).await.map(drop)
     }
 
-    /// Streams rows from the source into batches; reading runs ahead of applying by one batch.
-    async fn apply_rows(&mut self, statement: &Statement, expected: u64) -> Result<()> {
-        let packer = Packer {
-            entity: self.entity.clone(),
-            installation_id: self.session.installation_id,
-            batch_size: self.batch_size,
-            sorts_out: self.direct.is_some(),
-        };
-        let mut source = reader(&mut self.hands, self.session).await?;
-        let statement = statement.clone();
-        let (send, mut receive) = channel::<Batch>(1);
-        let reading = tokio::spawn(async move {
-            let read = packer.pack(&mut source, &statement, &send).await?;
-            Ok::<_, Error>((source, read))
-        });
-        let mut applied = Ok(());
-        while let Some(batch) = receive.recv().await {
-            applied = self.apply_batch(&batch).await;
-            if applied.is_err() {
-                break;
-            }
-        }
-        drop(receive);
-        let read = reading.await;
-        applied?;
-        // Only a reader that came to the end of its rows is fit for the next statement.
-        let stopped = |_| Error::new(Kind::Unexpected, "the reader of the source stopped");
-        let (source, read) = read.map_err(stopped)??;
-        self.hands.reader = Some(source);
-        self.tally.vanished += expected.saturating_sub(read);
-        self.tally.appeared += read.saturating_sub(expected);
-        Ok(())
-    }
-
-    async fn apply_batch(&mut self, batch: &Batch) -> Result<()> {
-        self.session.lease.check()?;
-        let connection = &mut self.hands.writer;
-        let loaded = match &mut self.direct {
-            Some(direct) if !batch.is_faulty => {
-                direct.apply(&mut self.worker, connection, batch).await?
-            }
-            _ => None,
-        };
-        let end = match loaded {
-            Some(end) => end,
-            None => self.worker.apply(connection, batch).await?,
-        };
-        self.finish_batch(&end)?;
-        if end.counts.quarantined > 0 {
-            self.session.check_budget(&mut self.hands.control).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn finish_batch(&mut self, end: &BatchEnd) -> Result<()> {
-        let counts = end.counts;
-        if counts.rows_in == 0 {
-            return Ok(());
-        }
-        self.tally.counts.add(counts);
-        self.session.patience.advance();
-        let message = format!(
-            "batch {}: {} rows: {} inserted, {} updated, {} retired, {} set aside",
-            self.worker.number - 1,
-            counts.rows_in,
-            counts.inserted,
-            counts.updated,
-            counts.retired,
-            counts.held + counts.quarantined + counts.conflicted
-        );
-        let level = if counts.held + counts.quarantined + counts.conflicted > 0 {
-            Level::Warn
-        } else {
-            Level::Info
-        };
-        self.session.context.emit(Event::of_entity(
-            level,
-            &self.entity.name,
-            "batch",
-            message,
-            json!(counts),
-        ));
-        self.progress(false);
-        let signal = match end.signal {
-            Signal::Run if self.session.context.interrupt.is_raised() => Signal::Pause,
-            signal => signal,
-        };
-        if signal == Signal::Run {
-            Ok(())
-        } else {
-            Err(stopped(signal))
-        }
-    }
-
-    fn progress(&self, finished: bool) {
-        let done = u64::try_from(self.tally.counts.rows_in).unwrap_or(0);
-        self.session.context.emit(Event::Advanced(Progress {
-            entity: self.entity.name.clone(),
-            phase: "apply",
-            rows_done: done,
-            rows_total: self.rows_total.max(done),
-            finished,
-        }));
+    pub(super) async fn finish_batch(&mut self, end: &BatchEnd) -> Result<()> {
+        self.lane().finish_batch(end).await
     }
 
     /// Applies rows whose missing parent has arrived, until no more are released.
@@ -336,12 +189,12 @@ impl<'a> EntityWork<'a> {
         keys.sort();
         self.worker.revisits = true;
         self.worker.statements.strict = true;
-        let vanished = self.tally.vanished;
+        let vanished = self.tally.counted().vanished;
         for page in keys.chunks(self.session.batch_size) {
             self.apply_keys(page).await?;
         }
         self.worker.statements.strict = false;
-        self.tally.vanished = vanished;
+        self.tally.forget_vanished(vanished);
         Ok(())
     }
 
@@ -354,11 +207,11 @@ impl<'a> EntityWork<'a> {
                 return Ok(());
             }
             self.worker.revisits = true;
-            let vanished = self.tally.vanished;
+            let vanished = self.tally.counted().vanished;
             for page in keys.chunks(self.session.batch_size) {
                 self.apply_keys(page).await?;
             }
-            self.tally.vanished = vanished;
+            self.tally.forget_vanished(vanished);
             if !self.entity.is_self_referencing() {
                 return Ok(());
             }
@@ -374,13 +227,13 @@ impl<'a> EntityWork<'a> {
         keys.sort();
         self.worker.revisits = true;
         self.worker.tentative = true;
-        let vanished = self.tally.vanished;
+        let vanished = self.tally.counted().vanished;
         for page in keys.chunks(self.session.batch_size) {
             self.apply_keys(page).await?;
         }
         self.swap_refused().await?;
         self.worker.tentative = false;
-        self.tally.vanished = vanished;
+        self.tally.forget_vanished(vanished);
         Ok(())
     }
 

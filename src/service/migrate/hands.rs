@@ -18,6 +18,8 @@ pub(crate) struct Hands {
 /// At most so many hands as entities are worked on at the same time.
 pub(crate) struct HandsPool {
     server: Server,
+    /// The most hands there may be.
+    pub width: usize,
     slots: Semaphore,
     idle: Mutex<Vec<Hands>>,
 }
@@ -27,6 +29,7 @@ impl HandsPool {
     pub fn new(server: &Server, width: usize) -> Self {
         HandsPool {
             server: server.clone(),
+            width: width.max(1),
             slots: Semaphore::new(width.max(1)),
             idle: Mutex::new(Vec::new()),
         }
@@ -36,18 +39,27 @@ impl HandsPool {
     pub async fn take(&self) -> Result<(Hands, SemaphorePermit<'_>)> {
         let closed = |_| Error::new(Kind::Unexpected, "the workers are gone");
         let permit = self.slots.acquire().await.map_err(closed)?;
+        Ok((self.hands().await?, permit))
+    }
+
+    /// Takes hands when a slot is free.
+    pub async fn try_take(&self) -> Result<Option<(Hands, SemaphorePermit<'_>)>> {
+        match self.slots.try_acquire() {
+            Ok(permit) => Ok(Some((self.hands().await?, permit))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn hands(&self) -> Result<Hands> {
         if let Some(hands) = self.idle.lock().await.pop() {
-            return Ok((hands, permit));
+            return Ok(hands);
         }
         let (control, writer) = tokio::try_join!(self.server.open(), self.server.open())?;
-        Ok((
-            Hands {
-                control,
-                writer,
-                reader: None,
-            },
-            permit,
-        ))
+        Ok(Hands {
+            control,
+            writer,
+            reader: None,
+        })
     }
 
     /// Takes hands back. Hands that met an error never come here: their connections may be out of step.

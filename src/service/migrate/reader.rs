@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 /// A batch never grows beyond so many bytes, whatever its number of rows.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// One that is loaded directly is not as large: several lanes hold some of them at a time.
+const DIRECT_BYTES: usize = 2 * 1024 * 1024;
 
 /// Rows ready to be staged: one buffer of binary COPY.
 #[derive(Debug)]
@@ -123,6 +125,10 @@ impl Packer {
         })?;
         let stream = source::rows(connection, statement, &self.entity.name).await?;
         let mut rows = SourceRows::new(stream, shape, &self.entity.name);
+        let most_bytes = match self.sorts_out {
+            true => DIRECT_BYTES,
+            false => BATCH_BYTES,
+        };
         let (mut batch, mut faulty) = (self.start(), self.start());
         while rows.advance().await? {
             let batch = match rows.row().is_faulty() && self.sorts_out {
@@ -130,7 +136,7 @@ impl Packer {
                 false => &mut batch,
             };
             self.push(batch, rows.row(), field_count)?;
-            if batch.row_count >= self.batch_size || batch.buffer.len() >= BATCH_BYTES {
+            if batch.row_count >= self.batch_size || batch.buffer.len() >= most_bytes {
                 let full = std::mem::replace(batch, self.start());
                 if !send(out, full).await {
                     return Ok(rows.row_count());

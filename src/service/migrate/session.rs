@@ -2,14 +2,16 @@
 
 use super::accounting::{EntityReport, MigrateReport, check};
 use super::budget::QuarantineBudget;
-use super::entity::{EntityWork, Session, Tally};
+use super::entity::{EntityWork, Session};
 use super::hands::HandsPool;
+use super::tally::Counted;
 use super::{MigrateRequest, final_state, plan_of};
-use super::{ending, preflight, sequences, staleness, watermarks};
+use super::{ending, ledgers, preflight, sequences, staleness, watermarks};
 use crate::context::Context;
 use crate::db::control::batch::BatchCounts;
+use crate::db::control::detection::LedgerCounts;
 use crate::db::control::quarantine::entities_refused_by_others;
-use crate::db::control::{batch, detection, schema, session as sessions, state};
+use crate::db::control::{detection, ledger as ledger_rows, schema, session as sessions, state};
 use crate::db::failure::is_full;
 use crate::db::server::Connection;
 use crate::db::source::Snapshot;
@@ -20,6 +22,7 @@ use crate::domain::event::Event;
 use crate::domain::plan::Plan;
 use crate::domain::resolve::ResolvedEntity;
 use crate::domain::session::Action;
+use crate::domain::watermark::ReadMode;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
 use crate::service::detect::{DetectRequest, detect_in, watched};
@@ -179,10 +182,7 @@ impl Run<'_> {
         let control = &mut self.context.target.open().await?;
         let entities = self.context.select(&self.request.selection)?;
         let plan = plan_of(self.context, &self.request.selection)?;
-        // Parents outside the selection need their ledgers too: references are translated through them.
-        for entity in self.context.entities.iter() {
-            batch::run(control, "creating a ledger", &ledger::create(entity)).await?;
-        }
+        let keyless = ledgers::prepare(self.context, control, &plan).await?;
         let session_id = self.writer.session_id;
         self.announce(&plan, entities.len());
         let snapshot = Snapshot::take(&self.context.source, &watched(&entities)).await?;
@@ -191,16 +191,19 @@ impl Run<'_> {
         // In this order: the detection of a session that is refused must not become the one that others are measured by.
         self.guard_deletes(control, &entities, &counts).await?;
         sessions::set_detection(control, session_id, self.lease.epoch, detection_id).await?;
+        let pool = HandsPool::new(&self.context.target, self.width.load(Ordering::SeqCst));
         let session = Session {
             context: self.context,
             snapshot: &snapshot,
             lease: self.lease,
+            pool: &pool,
             detection_id,
             installation_id: self.installation_id,
             writer: self.writer,
             batch_size: self.request.batch_size.clamp(1, 100_000),
             patience: &self.patience,
             budget: self.budget(&entities, &counts),
+            keyless: keyless.into(),
         };
         session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;
@@ -208,7 +211,6 @@ impl Run<'_> {
         sequences::advance_all(self.context, control, self.lease.epoch, &entities).await?;
         let entities = self.report(control, counts, &done).await?;
         watermarks::promote(
-            self.context,
             control,
             self.lease.epoch,
             self.writer.session_number,
@@ -257,6 +259,9 @@ impl Run<'_> {
         entities: &[&ResolvedEntity],
         counts: &[DetectionCounts],
     ) -> Result<()> {
+        if counts.iter().all(|it| it.deleted == 0) {
+            return Ok(());
+        }
         let before = detection::source_of_last_batches(control).await?;
         let replaced = before.is_some_and(|it| it != json!(self.context.catalogs.0.identity));
         for entity in entities {
@@ -266,7 +271,7 @@ impl Run<'_> {
             if counts.deleted == 0 {
                 continue;
             }
-            let known = detection::ledger_counts(control, &ledger::outcomes(entity)).await?;
+            let known = self.ledger_counts(control, entity, counts).await?;
             let live =
                 known.applied + known.quarantined + known.held + known.conflicted + known.kept;
             let live = u64::try_from(live).unwrap_or(0);
@@ -280,6 +285,23 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Counts an entity's ledger. Where the source was not read whole, neither is the ledger: how many rows
+    /// it has is known from the batches.
+    async fn ledger_counts(
+        &self,
+        control: &mut Connection,
+        entity: &ResolvedEntity,
+        detected: &DetectionCounts,
+    ) -> Result<LedgerCounts> {
+        let row_count = match detected.reading.mode {
+            ReadMode::Full => None,
+            ReadMode::Xmin | ReadMode::Timestamp => {
+                ledger_rows::row_count(control, &entity.name).await?
+            }
+        };
+        detection::ledger_counts(control, &ledger::outcomes(entity, row_count)).await
     }
 
     fn budget(
@@ -327,12 +349,11 @@ impl Run<'_> {
         plan: &Plan,
         counts: &[DetectionCounts],
     ) -> Result<Tallies> {
-        let pool = HandsPool::new(&self.context.target, self.width.load(Ordering::SeqCst));
         let mut done = Tallies::new();
         for (wave, planned) in (1..).zip(&plan.waves) {
             let jobs = planned.iter().map(|it| {
                 let total = changes_of(counts, &it.entity);
-                self.phase(session, &pool, &it.entity, Phase::Changes { wave, total })
+                self.phase(session, &it.entity, Phase::Changes { wave, total })
             });
             // Every job ends by itself, at a batch boundary, even when another one failed.
             for (it, tally) in planned.iter().zip(join_all(jobs).await) {
@@ -342,9 +363,7 @@ impl Run<'_> {
         pass!("fk.after_null_pass");
         let all: Vec<_> = plan.waves.iter().flatten().collect();
         for it in all.iter().filter(|it| !it.deferred.is_empty()) {
-            let tally = self
-                .phase(session, &pool, &it.entity, Phase::Releases)
-                .await?;
+            let tally = self.phase(session, &it.entity, Phase::Releases).await?;
             done.entry(it.entity.clone()).or_default().add(tally);
         }
         for it in all.iter().rev() {
@@ -353,9 +372,7 @@ impl Run<'_> {
                 .any(|counts| counts.entity == it.entity && counts.deleted > 0);
             if deleted {
                 pass!("delete.before");
-                let tally = self
-                    .phase(session, &pool, &it.entity, Phase::Deletions)
-                    .await?;
+                let tally = self.phase(session, &it.entity, Phase::Deletions).await?;
                 done.entry(it.entity.clone()).or_default().add(tally);
             }
         }
@@ -373,7 +390,7 @@ impl Run<'_> {
             if deletes && !refused.contains(&it.entity) {
                 continue;
             }
-            let tally = self.phase(session, &pool, &it.entity, phase).await?;
+            let tally = self.phase(session, &it.entity, phase).await?;
             done.entry(it.entity.clone()).or_default().add(tally);
         }
         Ok(done)
@@ -382,14 +399,13 @@ impl Run<'_> {
     async fn phase(
         &self,
         session: &Session<'_>,
-        pool: &HandsPool,
         entity: &str,
         phase: Phase<'_>,
-    ) -> Result<Tally> {
+    ) -> Result<Counted> {
         let entity = session.context.entities.iter().find(|it| it.name == entity);
         let entity =
             entity.ok_or_else(|| Error::new(Kind::Unexpected, "a planned entity is gone"))?;
-        let (hands, _slot) = pool.take().await?;
+        let (hands, _slot) = session.pool.take().await?;
         let total = match phase {
             Phase::Changes { total, .. } => total,
             _ => 0,
@@ -407,7 +423,7 @@ impl Run<'_> {
             }
         }
         let (hands, tally) = work.end();
-        pool.give_back(hands).await;
+        session.pool.give_back(hands).await;
         Ok(tally)
     }
 
@@ -448,7 +464,7 @@ impl Run<'_> {
             };
             let step = steps.iter().find(|step| step.entity == detected.entity);
             let report = EntityReport {
-                ledger: detection::ledger_counts(control, &ledger::outcomes(entity)).await?,
+                ledger: self.ledger_counts(control, entity, &detected).await?,
                 entity: detected.entity.clone(),
                 batches: step.map(batch_counts).unwrap_or_default(),
                 vanished: tally.vanished,
@@ -476,7 +492,7 @@ fn batch_counts(step: &sessions::StepRow) -> BatchCounts {
     }
 }
 
-type Tallies = BTreeMap<String, Tally>;
+type Tallies = BTreeMap<String, Counted>;
 
 /// What is done to an entity.
 enum Phase<'a> {

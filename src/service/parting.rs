@@ -1,20 +1,20 @@
 //! Keys that part the rows of an entity, and the slices between them.
 
-use super::entity::{Hands, Pass};
-use super::shortcut::unreadable;
+use crate::context::Context;
 use crate::db::TupleStream;
+use crate::db::server::Connection;
 use crate::db::statement::source::SourceStatements;
 use crate::domain::connection::Side;
 use crate::domain::key::{Key, encode_field};
 use crate::domain::resolve::{ResolvedEntity, SourceFrom};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// How many sampled keys are enough to part the slices.
 const SAMPLE: f64 = 5_000.0;
 
 /// A range of keys: from one on, up to and without another.
 #[derive(Debug, Clone)]
-pub(super) struct Slice {
+pub(crate) struct Slice {
     pub from: Option<Key>,
     pub to: Option<Key>,
 }
@@ -37,17 +37,17 @@ impl Slice {
 }
 
 /// Finds the keys that part the rows into slices of about the same size, wherever the keys lie.
-pub(super) async fn cuts(
-    pass: &Pass<'_>,
+pub(crate) async fn cuts(
+    context: &Context,
     entity: &ResolvedEntity,
     statements: &SourceStatements,
-    hands: &mut Hands,
+    reader: &mut Connection,
     slices: usize,
 ) -> Result<Vec<Key>> {
     let SourceFrom::Table(name) = &entity.source.from else {
         return Ok(Vec::new());
     };
-    let Some(table) = pass.context.catalogs.0.table(name) else {
+    let Some(table) = context.catalogs.0.table(name) else {
         return Ok(Vec::new());
     };
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -56,14 +56,17 @@ pub(super) async fn cuts(
     let statement = statements.key_sample(percent);
     let label = format!("a sample of {}", entity.name);
     let types = entity.key_types();
-    let mut stream = TupleStream::open(Side::Source, &mut hands.reader, &statement, label).await?;
+    let mut stream = TupleStream::open(Side::Source, reader, &statement, label).await?;
     let mut keys = Vec::new();
     while let Some(tuple) = stream.next().await? {
         let mut key = Key::default();
         let mut fields = tuple.fields();
         for key_type in &types {
             let field = fields.next().and_then(std::result::Result::ok).flatten();
-            encode_field(*key_type, field, &mut key.0).map_err(unreadable(entity))?;
+            encode_field(*key_type, field, &mut key.0).map_err(|fault| {
+                let what = format!("a sampled key of {} cannot be read", entity.name);
+                Error::new(Kind::Unexpected, what).cause(fault.to_string())
+            })?;
         }
         keys.push(key);
     }

@@ -1,0 +1,59 @@
+//! The ledgers as tables: which there are, how they are indexed, and how many rows they have.
+
+use super::failed;
+use crate::db::server::{Connection, answered};
+use crate::error::Result;
+
+/// A ledger that exists.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Ledger {
+    /// The entity it belongs to.
+    pub entity: String,
+    /// Whether it has its primary key; during a first load it comes last.
+    pub has_key: bool,
+    /// Whether it has the index of the rows that are not simply applied.
+    pub has_index: bool,
+}
+
+/// Lists the ledgers.
+///
+/// # Errors
+/// The query fails.
+pub async fn list(connection: &mut Connection) -> Result<Vec<Ledger>> {
+    answered(
+        sqlx::query_as(
+            "select substring(c.relname::text from 8) as entity, \
+             coalesce(bool_or(i.indisprimary), false) as has_key, \
+             coalesce(bool_or(i.indpred is not null), false) as has_index \
+             from pg_catalog.pg_class c left join pg_catalog.pg_index i on i.indrelid = c.oid and i.indisvalid \
+             where c.relnamespace = pg_catalog.to_regnamespace('diffmig') and c.relkind = 'r' \
+             and c.relname::text like 'ledger\\_%' group by c.oid, c.relname order by 1",
+        )
+        .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("listing the ledgers"))
+}
+
+/// Returns how many rows a ledger has: those that were counted once, and those that batches added since.
+///
+/// `None` when they were never counted, or some batch did not say what it added.
+///
+/// # Errors
+/// The query fails.
+pub async fn row_count(connection: &mut Connection, entity: &str) -> Result<Option<i64>> {
+    let count: Option<Option<i64>> = answered(
+        sqlx::query_scalar(
+            "select w.ledger_rows + (select case when count(*) = count(b.ledger_rows) \
+               then coalesce(sum(b.ledger_rows), 0)::bigint end \
+               from diffmig.session s join diffmig.batch b using (session_id) \
+               where s.number > w.session_number and b.entity = w.entity) \
+             from diffmig.watermark w where w.entity = $1",
+        )
+        .bind(entity)
+        .fetch_optional(connection),
+    )
+    .await
+    .map_err(failed("counting a ledger"))?;
+    Ok(count.flatten())
+}

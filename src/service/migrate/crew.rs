@@ -1,0 +1,174 @@
+//! The lanes that apply the changes of one entity side by side, as far as hands are free.
+
+use super::batch::BatchWorker;
+use super::direct::DirectLoad;
+use super::entity::{EntityWork, Session};
+use super::hands::Hands;
+use super::lane::{Lane, Late};
+use super::supply::{Piece, Supply};
+use super::tally::Tally;
+use crate::db::catalog::unique_columns;
+use crate::db::server::Connection;
+use crate::db::statement::source::SourceStatements;
+use crate::domain::resolve::ResolvedEntity;
+use crate::error::{Error, Result};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A batch that is loaded directly has so many times the rows of one that is staged, as far as its bytes allow.
+const DIRECT_FACTOR: usize = 10;
+/// From so many rows a batch on; whoever asks for smaller ones gets what was asked for.
+const USUAL_BATCH: usize = 5_000;
+/// How often it is looked whether hands are free for another lane.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What the lanes of an entity share.
+struct Crew<'c> {
+    session: &'c Session<'c>,
+    entity: &'c ResolvedEntity,
+    statements: &'c SourceStatements,
+    supply: Supply<'c>,
+    tally: &'c Tally,
+    late: Late,
+}
+
+/// Applies every new and modified row of the detection.
+pub(super) async fn apply_changes(work: &mut EntityWork<'_>) -> Result<()> {
+    let session = work.session;
+    let rows_total = work.tally.rows_total;
+    let lanes = match session.pool.width {
+        1 => 1,
+        _ if rows_total < 2 * SHARED_FROM => 1,
+        width if may_share(work.entity, &mut work.hands.control).await? => width,
+        _ => 1,
+    };
+    let crew = Crew {
+        session,
+        entity: work.entity,
+        statements: &work.statements,
+        supply: Supply::new(session, work.entity, &work.statements, lanes, rows_total),
+        tally: &work.tally,
+        late: Late::default(),
+    };
+    let worker = work.worker.clone();
+    crew.work(&mut work.worker, &mut work.hands, &worker, lanes)
+        .await?;
+    let late = crew.late.take();
+    let mut lane = work.lane();
+    for batch in &late {
+        lane.apply_batch(batch).await?;
+    }
+    Ok(())
+}
+
+/// Fewer changes than twice this are not worth another lane's connections.
+const SHARED_FROM: u64 = 2_000;
+
+impl Crew<'_> {
+    /// Works in a first lane, and in others whenever hands are free, until nothing is left.
+    async fn work(
+        &self,
+        worker: &mut BatchWorker,
+        hands: &mut Hands,
+        pattern: &BatchWorker,
+        most: usize,
+    ) -> Result<()> {
+        let mut lanes = FuturesUnordered::<BoxFuture<'_, Result<()>>>::new();
+        lanes.push(Box::pin(self.run(worker, hands)));
+        let mut failed: Option<Error> = None;
+        loop {
+            let may_grow = lanes.len() < most && self.supply.is_left() && failed.is_none();
+            let ended = tokio::select! {
+                ended = lanes.next() => ended,
+                () = tokio::time::sleep(LOOK), if may_grow => {
+                    if let Some((mut hands, slot)) = self.session.pool.try_take().await? {
+                        let mut worker = pattern.clone();
+                        lanes.push(Box::pin(async move {
+                            let _slot = slot;
+                            self.run(&mut worker, &mut hands).await?;
+                            self.session.pool.give_back(hands).await;
+                            Ok(())
+                        }));
+                    }
+                    continue;
+                }
+            };
+            match ended {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    // The others stop at their next batch; what they say is only that.
+                    self.tally.stop();
+                    failed.get_or_insert(error);
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Takes pieces until none is left.
+    async fn run(&self, worker: &mut BatchWorker, hands: &mut Hands) -> Result<()> {
+        let mut lane = Lane {
+            session: self.session,
+            entity: self.entity,
+            statements: self.statements,
+            worker,
+            hands,
+            tally: self.tally,
+            batch_size: self.session.batch_size,
+            direct: None,
+            late: Some(&self.late),
+        };
+        let mut direct: Option<DirectLoad> = None;
+        let mut is_open = false;
+        while let Some(piece) = self.supply.next(lane.hands).await? {
+            self.tally.check()?;
+            match piece {
+                Piece::Keys(keys) => {
+                    lane.apply_keys(&keys).await?;
+                }
+                Piece::Part(statement, run) => {
+                    if !is_open {
+                        let control = &mut lane.hands.control;
+                        direct = DirectLoad::open(self.session, self.entity, control).await?;
+                        is_open = true;
+                    }
+                    lane.direct = direct.take();
+                    if lane.direct.is_some() && lane.batch_size >= USUAL_BATCH {
+                        lane.batch_size *= DIRECT_FACTOR;
+                    }
+                    let read = lane.apply_rows(&statement).await?;
+                    run.finish_part(read, self.tally);
+                    lane.batch_size = self.session.batch_size;
+                    direct = lane.direct.take();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells whether it makes no difference in which order the rows of an entity arrive.
+///
+/// It does when rows refer to one another, and when the target has a unique value beside the keys: of rows
+/// that exclude each other the one with the lowest key stays.
+async fn may_share(entity: &ResolvedEntity, control: &mut Connection) -> Result<bool> {
+    if entity.is_self_referencing() {
+        return Ok(false);
+    }
+    let mut constraints = BTreeMap::<String, Vec<String>>::new();
+    for column in unique_columns(control, &entity.target, None).await? {
+        constraints
+            .entry(column.constraint)
+            .or_default()
+            .push(column.name);
+    }
+    let keys = entity.source.key.len();
+    Ok(constraints.values().all(|columns| {
+        let legacy = entity.legacy.iter();
+        let legacy = legacy.filter(|(_, name)| columns.contains(name)).count();
+        columns.contains(&entity.id_column) || (legacy > 0 && legacy >= keys)
+    }))
+}
