@@ -108,6 +108,73 @@ pub async fn count_newer(connection: &mut Connection, statement: &Statement) -> 
     ))
 }
 
+/// Counts rows in one pass: all, those that pass, those that were written in a window.
+///
+/// # Errors
+/// The query fails.
+pub async fn count_at_once(
+    connection: &mut Connection,
+    statement: &Statement,
+) -> Result<(u64, u64, u64)> {
+    let counts: (i64, i64, i64) = sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| explain(Side::Source, "counting rows", &error))?;
+    let [all, passing, newer] =
+        [counts.0, counts.1, counts.2].map(|count| u64::try_from(count).unwrap_or(0));
+    Ok((all, passing, newer))
+}
+
+/// Asks for two numbers.
+///
+/// # Errors
+/// The query fails.
+pub async fn bounds(
+    side: Side,
+    connection: &mut Connection,
+    statement: &Statement,
+) -> Result<(i64, i64)> {
+    sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| explain(side, "looking for the first and the last key", &error))
+}
+
+/// How a statement that reads a whole table for a few rows is best planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planner {
+    /// As the server is set up.
+    Usual,
+    /// With all the workers that there are.
+    Parallel,
+    /// Likewise, and groups are hashed: the planner takes every key for a group of its own and would sort them.
+    Hashing,
+}
+
+/// Tells the planner so until the end of the transaction, or until it is told otherwise.
+///
+/// # Errors
+/// The connection is gone.
+pub async fn plan(side: Side, connection: &mut Connection, planner: Planner) -> Result<()> {
+    let sql = match planner {
+        Planner::Usual => {
+            "set local parallel_tuple_cost to default; set local parallel_setup_cost to default; \
+             set local enable_sort to default"
+        }
+        Planner::Parallel => "set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0",
+        Planner::Hashing => {
+            "set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0; \
+             set local enable_sort = off"
+        }
+    };
+    answered(sqlx::raw_sql(sql).execute(connection))
+        .await
+        .map(drop)
+        .map_err(|error| explain(side, "planning a scan", &error))
+}
+
 /// Begins a transaction in which every look at the ledgers sees the same, and large ones are read whole.
 ///
 /// # Errors

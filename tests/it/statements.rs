@@ -9,7 +9,7 @@ use diffmig::db::statement::apply::{ApplyStatements, Writer};
 use diffmig::db::statement::content::ContentStatements;
 use diffmig::db::statement::retire::Doomed;
 use diffmig::db::statement::source::SourceStatements;
-use diffmig::db::statement::source::newer::Since;
+use diffmig::db::statement::source::newer::{Since, Window};
 use diffmig::db::statement::{Statement, ledger};
 use diffmig::domain::key::{Key, KeyType, encode_field};
 use diffmig::domain::resolve::ResolvedEntity;
@@ -63,7 +63,10 @@ fn reading(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
         ),
         (
             "source: since a horizon",
-            text(source.newer(Since::Horizon(4_294_967_300))),
+            text(source.newer(Since::Written(Window {
+                horizon: 4_294_967_290,
+                next_xid: 4_294_967_300,
+            }))),
         ),
         (
             "source: since a time",
@@ -100,6 +103,18 @@ fn reading(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
             text(ledger::key_bits(entity).unwrap()),
         ),
         ("ledger: count", text(ledger::count_live(entity))),
+        (
+            "ledger: count what is gone",
+            text(ledger::count_gone(entity)),
+        ),
+        (
+            "ledger: count by outcome, all rows",
+            text(ledger::outcomes(entity, None)),
+        ),
+        (
+            "ledger: count by outcome, special rows only",
+            text(ledger::outcomes(entity, Some(1000))),
+        ),
     ]
 }
 

@@ -13,7 +13,7 @@ pub(super) const STAGE: &str = "pg_temp.diffmig_stage";
 
 /// The `xmin` that rows written by this statement carry. It is the transaction's own only at its top
 /// level, which is why no batch is committed from inside a savepoint.
-pub(super) const THIS_XID: &str = "((pg_catalog.txid_current() & 4294967295)::text)::xid";
+pub(super) const THIS_XID: &str = "(select ((pg_catalog.txid_current() & 4294967295)::text)::xid)";
 
 /// Why a row is in conflict; the same words whatever the policy makes of it.
 const BOTH_CHANGED: &str = "the row was changed on both sides";
@@ -421,12 +421,11 @@ impl ApplyStatements {
             // The session is no news, and an id never changes.
             !["session_number", "target_id"].contains(&it.0)
         });
-        let differs: Vec<String> = compared
-            .map(|(column, value)| match *column {
-                "target_xmin" => format!("l.target_xmin::text is distinct from ({value})::text"),
-                _ => format!("l.{column} is distinct from ({value})"),
-            })
-            .collect();
+        // What was written has another `xmin`, whatever else there is.
+        let written = "p.action in ('inserted', 'updated')".to_owned();
+        let differs =
+            compared.map(|(column, value)| format!("l.{column} is distinct from ({value})"));
+        let differs: Vec<String> = std::iter::once(written).chain(differs).collect();
         format!(
             "update {ledger} l set {} from planned p where l.ctid = p.l_ctid and {} and ({}) returning 1",
             settings.join(", "),

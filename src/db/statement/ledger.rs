@@ -1,7 +1,7 @@
 //! Statements over the ledger of one entity.
 
 use super::apply::is_there;
-use super::source::newer::bits;
+use super::source::newer::{bits, bounds};
 use super::source::{key_arrays, key_literals};
 use super::{Statement, key_names};
 use crate::db::control::quarantine::CHOSEN;
@@ -56,7 +56,7 @@ pub fn create(entity: &ResolvedEntity) -> Statement {
         })
         .collect();
     Statement::new(format!(
-        "create table {} ({columns}target_id {} not null, \
+        "create table if not exists {} ({columns}target_id {} not null, \
          row_hash bytea not null, applied_hash bytea, target_xmin xid, \
          outcome diffmig.outcome not null default 'applied', pending boolean not null default false, \
          session_number integer not null, deleted_at timestamptz) with (fillfactor = 90)",
@@ -151,7 +151,12 @@ pub fn read_live(entity: &ResolvedEntity) -> Statement {
     read_where(entity, &format!(" where {IS_LIVE}"))
 }
 
-/// The keys that stand for a source row as bits: 64 keys a row, in key order; only for one integer.
+/// The smallest and the greatest key; only for one integer.
+pub fn key_bounds(entity: &ResolvedEntity) -> Option<Statement> {
+    (entity.key_types() == [KeyType::Integer]).then(|| bounds("k0", &ledger_name(&entity.name)))
+}
+
+/// The keys that stand for a source row as bits: 64 keys a row, in any order; only for one integer.
 pub fn key_bits(entity: &ResolvedEntity) -> Option<Statement> {
     (entity.key_types() == [KeyType::Integer]).then(|| {
         let from = format!("{} where {IS_LIVE}", ledger_name(&entity.name));

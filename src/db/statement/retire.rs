@@ -63,7 +63,8 @@ impl ApplyStatements {
         let acts = act.is_some();
         let ledger = ledger_name(&entity.name);
         Ok(Statement::new(format!(
-            "with doomed as materialized (select l.*, t.xmin as t_xmin, {edited} as edited, g.fault as given \
+            "with doomed as materialized (select l.*, l.ctid as l_ctid, t.ctid as t_ctid, t.xmin as t_xmin, \
+             {edited} as edited, g.fault as given \
              from {} join {ledger} l on {} left join {} t on t.{} = l.target_id \
              where l.deleted_at is null or l.outcome in ('quarantined', 'held')), \
              judged as materialized (select d.*, {} as fault from doomed d), \
@@ -75,7 +76,7 @@ impl ApplyStatements {
              outcome = (case when g.fault is not null then 'undeleted' when g.edited then 'conflicted' \
              else 'applied' end)::diffmig.outcome, pending = false, \
              target_xmin = case when g.acts then {xmin_after} when g.t_xmin is not null then l.target_xmin end, \
-             session_number = {} from gone g where {}), {} \
+             session_number = {} from gone g where l.ctid = g.l_ctid and {}), {} \
              select count(*), count(*) filter (where not edited and fault is null), \
              count(*) filter (where edited and fault is null), count(*) filter (where fault is not null), \
              count(*) filter (where acts), (select count(*) from changed), \
@@ -147,7 +148,9 @@ impl ApplyStatements {
         let entity = &self.entity;
         let target = entity.target.sql();
         let id = quote_identifier(&entity.id_column);
-        let which = format!("g.acts and t.{id} = g.target_id and t.xmin = g.t_xmin returning 1");
+        let which = format!(
+            "g.acts and t.ctid = g.t_ctid and t.{id} = g.target_id and t.xmin = g.t_xmin returning 1"
+        );
         match &entity.delete {
             DeletePolicy::Ignore => None,
             DeletePolicy::Retire(settings) => {
@@ -211,6 +214,16 @@ impl ApplyStatements {
         let types = self.entity.key_types();
         let keys: Vec<Key> = doomed.iter().map(|it| it.key.clone()).collect();
         let arrays = key_arrays(&keys, &types)?;
+        let names = key_names(types.len()).join(", ");
+        if doomed
+            .iter()
+            .all(|it| it.seen.is_none() && it.fault.is_none())
+        {
+            return Ok(format!(
+                "(select {names}, null::xid as seen, null::text as fault from unnest({}) as k ({names})) g",
+                arrays.join(", ")
+            ));
+        }
         let seen = doomed.iter().map(|it| match it.seen {
             Some(xmin) => format!("'{xmin}'"),
             None => "null".to_owned(),
@@ -224,7 +237,7 @@ impl ApplyStatements {
             arrays.join(", "),
             seen.collect::<Vec<_>>().join(", "),
             faults.collect::<Vec<_>>().join(", "),
-            key_names(types.len()).join(", ")
+            names
         ))
     }
 

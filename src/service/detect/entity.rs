@@ -9,12 +9,14 @@ use crate::context::Context;
 use crate::db::control::{detection, watermark};
 use crate::db::server::Connection;
 use crate::db::source::{self, Snapshot};
+use crate::db::standing::count_at_once;
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
+use crate::db::statement::source::newer::Window;
 use crate::domain::detection::{DetectMode, DetectionCounts, Reading};
 use crate::domain::event::{Event, Level, Progress};
 use crate::domain::resolve::ResolvedEntity;
-use crate::domain::watermark::{ReadMode, Watermark, choose, could_miss};
+use crate::domain::watermark::{Choice, ReadMode, Watermark, choose, could_miss};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
 use crate::service::rows::SourceRows;
@@ -58,14 +60,27 @@ impl Pass<'_> {
 
     /// Opens the connections of one more reader.
     pub(super) async fn hands(&self) -> Result<Hands> {
+        let store = async {
+            match self.detection_id {
+                Some(_) => self.context.target.open().await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (reader, target, store) =
+            tokio::try_join!(self.snapshot.reader(), self.context.target.open(), store)?;
         Ok(Hands {
-            reader: self.snapshot.reader().await?,
-            target: self.context.target.open().await?,
-            store: match self.detection_id {
-                Some(_) => Some(self.context.target.open().await?),
-                None => None,
-            },
+            reader,
+            target,
+            store,
         })
+    }
+
+    /// The transactions since a watermark.
+    pub(super) fn window(&self, watermark: &Watermark) -> Window {
+        Window {
+            horizon: watermark.horizon,
+            next_xid: self.snapshot.clock().next_xid,
+        }
     }
 }
 
@@ -129,9 +144,18 @@ async fn detect(
     hands: &mut Hands,
 ) -> Result<DetectionCounts> {
     let statements = SourceStatements::new(entity);
-    let total = count_source(&mut hands.reader, entity, &statements).await?;
     let known = pass.ledgers.contains(&entity.name)
         && detection::ask(&mut hands.target, &ledger::is_used(&entity.name)).await?;
+    let basis = basis(pass, entity, &statements, hands).await?;
+    let choice = match pass.since {
+        Some(_) => (ReadMode::Timestamp, "--since was given".to_owned()),
+        None => choose(pass.wish, &basis.standing, basis.before()),
+    };
+    let window = match (known, choice.0) {
+        (true, ReadMode::Xmin) => basis.before().map(|it| pass.window(it)),
+        _ => None,
+    };
+    let total = count_source(&mut hands.reader, entity, &statements, window).await?;
     let mut store = hands.store.take();
     let mut sink = ChangeSink::new(entity, pass.detection_id, store.as_mut());
     let mut counts = DetectionCounts {
@@ -140,7 +164,6 @@ async fn detect(
         filtered: total.relation - total.passing,
         ..DetectionCounts::default()
     };
-    let basis = basis(pass, entity, &statements, hands).await?;
     let proposed = if known {
         compare(
             pass,
@@ -148,6 +171,7 @@ async fn detect(
             &statements,
             hands,
             &basis,
+            (choice, total.newer),
             &mut counts,
             &mut sink,
         )
@@ -186,14 +210,11 @@ async fn compare(
     statements: &SourceStatements,
     hands: &mut Hands,
     basis: &Basis,
+    choice: (Choice, Option<u64>),
     counts: &mut DetectionCounts,
     sink: &mut ChangeSink<'_>,
 ) -> Result<Watermark> {
-    let before = basis.stored.as_ref().map(|it| &it.watermark);
-    let (mut mode, mut reason) = match pass.since {
-        Some(_) => (ReadMode::Timestamp, "--since was given".to_owned()),
-        None => choose(pass.wish, &basis.standing, before),
-    };
+    let ((mut mode, mut reason), newer) = choice;
     let mut distrust = None;
     if mode != ReadMode::Full {
         let shortcut = Shortcut {
@@ -202,6 +223,7 @@ async fn compare(
             statements,
             basis,
             mode,
+            newer,
         };
         let attempt = Box::pin(shortcut.attempt(hands, counts, sink)).await?;
         match attempt {
@@ -252,6 +274,8 @@ async fn compare(
 struct Totals {
     relation: u64,
     passing: u64,
+    /// Rows that were written since the watermark, where they were counted.
+    newer: Option<u64>,
 }
 
 /// Counts the source relation, with and without the rows that the mapping leaves out.
@@ -259,7 +283,16 @@ async fn count_source(
     reader: &mut Connection,
     entity: &ResolvedEntity,
     statements: &SourceStatements,
+    window: Option<Window>,
 ) -> Result<Totals> {
+    if let Some(statement) = statements.count_at_once(window) {
+        let (relation, passing, newer) = count_at_once(reader, &statement).await?;
+        return Ok(Totals {
+            relation,
+            passing,
+            newer: window.map(|_| newer),
+        });
+    }
     let relation = source::count(reader, &statements.count_relation()).await?;
     let passing = if entity.may_filter() {
         source::count(reader, &statements.count_passing()).await?
@@ -269,6 +302,7 @@ async fn count_source(
     Ok(Totals {
         relation: relation.max(passing),
         passing,
+        newer: None,
     })
 }
 

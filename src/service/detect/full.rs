@@ -171,10 +171,12 @@ impl Work {
         let unreadable = unreadable(&self.entity);
         let statement = self.statements.slice(from, to).map_err(&unreadable)?;
         let name = &self.entity.name;
-        let stream = source::rows(&mut hands.reader, &statement, name).await?;
+        let ledger = ledger::read_slice(&self.entity, from, to).map_err(&unreadable)?;
+        let (stream, mut known) = tokio::try_join!(
+            source::rows(&mut hands.reader, &statement, name),
+            LedgerRows::open(&mut hands.target, &ledger, &self.entity)
+        )?;
         let mut rows = SourceRows::new(stream, RowShape::new(&self.entity), name);
-        let statement = ledger::read_slice(&self.entity, from, to).map_err(&unreadable)?;
-        let mut known = LedgerRows::open(&mut hands.target, &statement, &self.entity).await?;
         let mut in_source = rows.advance().await?;
         let mut in_ledger = known.advance().await?;
         while in_source || in_ledger {

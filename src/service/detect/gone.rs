@@ -3,6 +3,8 @@
 use super::entity::Hands;
 use super::shortcut::{Findings, Shortcut, unreadable};
 use crate::db::TupleStream;
+use crate::db::server::Connection;
+use crate::db::standing::{Planner, bounds, plan};
 use crate::db::statement::{Statement, ledger};
 use crate::domain::connection::Side;
 use crate::domain::detection::ChangeKind;
@@ -27,10 +29,37 @@ pub(super) async fn find(
 ) -> Result<Difference> {
     let bits = shortcut.statements.key_bits();
     match (bits, ledger::key_bits(shortcut.entity)) {
-        (Some(source), Some(known)) => by_bits(shortcut, hands, &source, &known, findings).await,
+        (Some(source), Some(known)) if few_buckets(shortcut, hands, findings).await? => {
+            by_bits(shortcut, hands, (&source, &known), findings).await
+        }
         _ => by_keys(shortcut, hands, findings).await,
     }
 }
+
+/// Tells whether the buckets of both sides' keys are few enough to be kept: there are no more than their span
+/// has room for, and no more than there are rows.
+async fn few_buckets(
+    shortcut: &Shortcut<'_>,
+    hands: &mut Hands,
+    findings: &Findings<'_, '_>,
+) -> Result<bool> {
+    if findings.counts.source_rows <= MOST_BUCKETS {
+        return Ok(true);
+    }
+    let statements = shortcut.statements.key_bounds();
+    let (Some(source), Some(known)) = (statements, ledger::key_bounds(shortcut.entity)) else {
+        return Ok(false);
+    };
+    let (one, other) = tokio::try_join!(
+        bounds(Side::Source, &mut hands.reader, &source),
+        bounds(Side::Target, &mut hands.target, &known)
+    )?;
+    let span = one.1.max(other.1).abs_diff(one.0.min(other.0));
+    Ok(span / 64 < MOST_BUCKETS)
+}
+
+/// The most buckets of a side that are kept, at 16 bytes each.
+const MOST_BUCKETS: u64 = 1_000_000;
 
 struct Keys<'c> {
     stream: TupleStream<'c>,
@@ -60,16 +89,24 @@ async fn by_keys(
 ) -> Result<Difference> {
     let name = &shortcut.entity.name;
     let types = shortcut.entity.key_types();
-    let statement = shortcut.statements.key_list();
-    let label = format!("the keys of {name}");
+    let (list, live) = (
+        shortcut.statements.key_list(),
+        ledger::read_live(shortcut.entity),
+    );
+    let labels = (
+        format!("the keys of {name}"),
+        format!("the ledger of {name}"),
+    );
+    let (source, ledger) = tokio::try_join!(
+        TupleStream::open(Side::Source, &mut hands.reader, &list, labels.0),
+        TupleStream::open(Side::Target, &mut hands.target, &live, labels.1)
+    )?;
     let mut source = Keys {
-        stream: TupleStream::open(Side::Source, &mut hands.reader, &statement, label).await?,
+        stream: source,
         types: types.clone(),
     };
-    let statement = ledger::read_live(shortcut.entity);
-    let label = format!("the ledger of {name}");
     let mut ledger = Keys {
-        stream: TupleStream::open(Side::Target, &mut hands.target, &statement, label).await?,
+        stream: ledger,
         types,
     };
     let mut difference = Difference {
@@ -120,36 +157,54 @@ async fn next_bits(stream: &mut TupleStream<'_>) -> Result<Option<(i64, u64)>> {
     }
 }
 
+/// Reads all buckets of a side, in order.
+async fn buckets(
+    side: Side,
+    connection: &mut Connection,
+    statement: &Statement,
+    label: String,
+) -> Result<Vec<(i64, u64)>> {
+    plan(side, connection, Planner::Hashing).await?;
+    let mut buckets = Vec::new();
+    {
+        let mut stream = TupleStream::open(side, connection, statement, label).await?;
+        while let Some(bucket) = next_bits(&mut stream).await? {
+            buckets.push(bucket);
+        }
+    }
+    plan(side, connection, Planner::Usual).await?;
+    buckets.sort_unstable();
+    Ok(buckets)
+}
+
 /// Merges both sides' buckets of 64 integer keys.
 async fn by_bits(
     shortcut: &Shortcut<'_>,
     hands: &mut Hands,
-    source: &Statement,
-    known: &Statement,
+    statements: (&Statement, &Statement),
     findings: &mut Findings<'_, '_>,
 ) -> Result<Difference> {
     let name = &shortcut.entity.name;
-    let label = format!("the keys of {name}");
-    let mut source = TupleStream::open(Side::Source, &mut hands.reader, source, label).await?;
-    let label = format!("the ledger of {name}");
-    let mut ledger = TupleStream::open(Side::Target, &mut hands.target, known, label).await?;
+    let labels = (
+        format!("the keys of {name}"),
+        format!("the ledger of {name}"),
+    );
+    let (source, ledger) = tokio::try_join!(
+        buckets(Side::Source, &mut hands.reader, statements.0, labels.0),
+        buckets(Side::Target, &mut hands.target, statements.1, labels.1)
+    )?;
     let mut difference = Difference {
         deleted: 0,
         arrived: 0,
     };
-    let mut in_source = next_bits(&mut source).await?;
-    let mut in_ledger = next_bits(&mut ledger).await?;
+    let (mut source, mut ledger) = (source.into_iter().peekable(), ledger.into_iter().peekable());
     loop {
-        let (bucket, here, there) = match (in_source, in_ledger) {
-            (None, None) => return Ok(difference),
-            (Some((bucket, bits)), None) => (bucket, bits, 0),
-            (None, Some((bucket, bits))) => (bucket, 0, bits),
-            (Some((one, bits)), Some((other, known))) => match one.cmp(&other) {
-                Ordering::Less => (one, bits, 0),
-                Ordering::Equal => (one, bits, known),
-                Ordering::Greater => (other, 0, known),
-            },
+        let next = [source.peek(), ledger.peek()].into_iter().flatten();
+        let Some(bucket) = next.map(|(bucket, _)| *bucket).min() else {
+            return Ok(difference);
         };
+        let here = source.next_if(|it| it.0 == bucket).map_or(0, |it| it.1);
+        let there = ledger.next_if(|it| it.0 == bucket).map_or(0, |it| it.1);
         difference.arrived += u64::from((here & !there).count_ones());
         let gone = there & !here;
         difference.deleted += u64::from(gone.count_ones());
@@ -159,12 +214,6 @@ async fn by_bits(
             encode_field(KeyType::Integer, Some(&number.to_be_bytes()), &mut key.0)
                 .map_err(unreadable(shortcut.entity))?;
             findings.push(ChangeKind::Deleted, &key).await?;
-        }
-        if in_source.is_some_and(|(it, _)| it == bucket) {
-            in_source = next_bits(&mut source).await?;
-        }
-        if in_ledger.is_some_and(|(it, _)| it == bucket) {
-            in_ledger = next_bits(&mut ledger).await?;
         }
     }
 }

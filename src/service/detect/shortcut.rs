@@ -9,7 +9,7 @@ use super::{gone, slice};
 use crate::db::control;
 use crate::db::server::Connection;
 use crate::db::source;
-use crate::db::standing::{begin_ledger_view, count_newer, end_ledger_view};
+use crate::db::standing::{Planner, begin_ledger_view, count_newer, end_ledger_view, plan};
 use crate::db::statement::Statement;
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
@@ -70,6 +70,8 @@ pub(super) struct Shortcut<'a> {
     pub statements: &'a SourceStatements,
     pub basis: &'a Basis,
     pub mode: ReadMode,
+    /// How many rows were written since the watermark, where that was counted.
+    pub newer: Option<u64>,
 }
 
 /// A reason to read everything after all.
@@ -141,7 +143,7 @@ impl Shortcut<'_> {
             return Ok(Some("there is no watermark".to_owned()));
         };
         for table in &self.basis.beside {
-            let statement = newer::count_newer(table, stored.watermark.horizon);
+            let statement = newer::count_newer(table, self.pass.window(&stored.watermark));
             let (rows, newer) = count_newer(reader, &statement).await?;
             let before = stored.watermark.watched_rows.get(&table.to_string());
             if newer > 0 || before != Some(&rows) {
@@ -156,7 +158,7 @@ impl Shortcut<'_> {
         let stored = self.basis.stored.as_ref().map(|it| &it.watermark);
         match self.mode {
             ReadMode::Full => None,
-            ReadMode::Xmin => Some(Since::Horizon(stored?.horizon)),
+            ReadMode::Xmin => Some(Since::Written(self.pass.window(stored?))),
             ReadMode::Timestamp => Some(Since::Time(match self.pass.since {
                 Some(since) => since,
                 None => {
@@ -186,6 +188,13 @@ impl Shortcut<'_> {
         };
         let passing = findings.counts.source_rows - findings.counts.filtered;
         let limit = MANY_ROWS.max(passing / MANY_OF);
+        match self.newer {
+            Some(0) => return Ok(None),
+            Some(newer) if newer > limit => return Ok(too_many(limit)),
+            _ => {}
+        }
+        let side = Side::Source;
+        plan(side, &mut hands.reader, Planner::Parallel).await?;
         let statement = self.statements.newer(since);
         let name = &self.entity.name;
         let stream = source::rows(&mut hands.reader, &statement, name).await?;
@@ -200,9 +209,7 @@ impl Shortcut<'_> {
                 page.clear();
             }
             if rows.row_count() > limit {
-                refusal = Some(format!(
-                    "more than {limit} rows were written since the last run"
-                ));
+                refusal = too_many(limit);
                 break;
             }
             if rows.row_count().is_multiple_of(REPORT_EVERY) {
@@ -218,6 +225,7 @@ impl Shortcut<'_> {
             hands.reader = self.pass.snapshot.reader().await?;
             return Ok(refusal);
         }
+        plan(side, &mut hands.reader, Planner::Usual).await?;
         self.judge_page(&mut hands.target, &page, true, findings)
             .await?;
         Ok(None)
@@ -346,10 +354,12 @@ impl Shortcut<'_> {
         let unreadable = unreadable(self.entity);
         let statement = self.statements.slice(from, to).map_err(&unreadable)?;
         let name = &self.entity.name;
-        let stream = source::rows(&mut hands.reader, &statement, name).await?;
+        let ledger = ledger::read_slice(self.entity, from, to).map_err(&unreadable)?;
+        let (stream, mut known) = tokio::try_join!(
+            source::rows(&mut hands.reader, &statement, name),
+            LedgerRows::open(&mut hands.target, &ledger, self.entity)
+        )?;
         let mut rows = SourceRows::new(stream, RowShape::new(self.entity), name);
-        let statement = ledger::read_slice(self.entity, from, to).map_err(&unreadable)?;
-        let mut known = LedgerRows::open(&mut hands.target, &statement, self.entity).await?;
         let mut in_source = rows.advance().await?;
         let mut in_ledger = known.advance().await?;
         let mut missed = 0;
@@ -379,6 +389,12 @@ impl Shortcut<'_> {
         findings.counts.reading.rows_read += rows.row_count();
         Ok(missed)
     }
+}
+
+fn too_many(limit: u64) -> Refusal {
+    Some(format!(
+        "more than {limit} rows were written since the last run"
+    ))
 }
 
 fn contradiction() -> Refusal {

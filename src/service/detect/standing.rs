@@ -88,6 +88,11 @@ pub(super) async fn basis(
 }
 
 impl Basis {
+    /// The watermark of the last run that applied the entity to its end.
+    pub fn before(&self) -> Option<&Watermark> {
+        self.stored.as_ref().map(|it| &it.watermark)
+    }
+
     /// Makes the watermark of this pass; the tables beside are counted for it.
     pub async fn fresh_watermark(&self, pass: &Pass<'_>, hands: &mut Hands) -> Result<Watermark> {
         let mut watched_rows = BTreeMap::new();
@@ -103,7 +108,7 @@ impl Basis {
     /// Makes the watermark of this pass from counts that were taken already.
     pub fn watermark(&self, pass: &Pass<'_>, watched_rows: BTreeMap<String, u64>) -> Watermark {
         let clock = pass.snapshot.clock();
-        let before = self.stored.as_ref().map(|it| &it.watermark);
+        let before = self.before();
         let same_keys = before.filter(|it| it.ground.shape == self.standing.ground.shape);
         Watermark {
             horizon: clock.horizon,

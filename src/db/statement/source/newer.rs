@@ -7,11 +7,20 @@ use crate::domain::identifier::{QualifiedName, quote_literal};
 use crate::domain::key::{Key, KeyFault, KeyType};
 use chrono::{DateTime, Utc};
 
+/// The transactions between a watermark and a snapshot, with their epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// The oldest one that was running at the watermark.
+    pub horizon: i64,
+    /// The first one that the snapshot does not know.
+    pub next_xid: i64,
+}
+
 /// From where on rows are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// Rows that this transaction or a later one wrote.
-    Horizon(i64),
+    /// Rows that a transaction of this window wrote.
+    Written(Window),
     /// Rows whose `updated_at` is not before a moment, or not set.
     Time(DateTime<Utc>),
 }
@@ -21,8 +30,7 @@ impl SourceStatements {
     /// watermark is a time and the entity has no column for it.
     pub fn newer(&self, since: Since) -> Statement {
         self.select(match since {
-            // `age` compares modulo 2^32 against the next transaction, so that wrapped ids stay in order.
-            Since::Horizon(horizon) => Some(xmin_condition(&self.alias, horizon)),
+            Since::Written(window) => Some(xmin_condition(&self.alias, window)),
             Since::Time(lower) => self.time_condition(lower),
         })
     }
@@ -37,6 +45,33 @@ impl SourceStatements {
             format!("{lower}::timestamptz")
         };
         Some(format!("({column} >= {lower} or {column} is null)"))
+    }
+
+    /// Counts the rows of the entity's own table in one pass: all, those that pass, and of these those that were
+    /// written in a window; `None` when other tables have a say.
+    pub fn count_at_once(&self, window: Option<Window>) -> Option<Statement> {
+        if self.from != self.relation {
+            return None;
+        }
+        let passing = self.filter.as_deref();
+        let newer = window.map(|window| xmin_condition(&self.alias, window));
+        let count = |conditions: &[Option<&str>]| {
+            let conditions: Vec<String> = conditions
+                .iter()
+                .flatten()
+                .map(|it| format!("({it})"))
+                .collect();
+            match conditions.is_empty() {
+                true => "count(*)".to_owned(),
+                false => format!("count(*) filter (where {})", conditions.join(" and ")),
+            }
+        };
+        Some(Statement::new(format!(
+            "select count(*), {}, {} from {}",
+            count(&[passing]),
+            count(&[passing, newer.as_deref()]),
+            self.relation
+        )))
     }
 
     /// A share of the rows, in key order; the ledger's share has the same keys.
@@ -66,7 +101,16 @@ impl SourceStatements {
         ))
     }
 
-    /// The keys that pass as bits: 64 keys a row, in key order; only for one integer.
+    /// The smallest and the greatest key that pass, and 0 twice when there is none; only for one integer.
+    pub fn key_bounds(&self) -> Option<Statement> {
+        let [(key, KeyType::Integer)] = self.keys.as_slice() else {
+            return None;
+        };
+        let from = format!("{}{}", self.from, self.where_clause(None));
+        Some(bounds(&format!("{key}::bigint"), &from))
+    }
+
+    /// The keys that pass as bits: 64 keys a row, in any order; only for one integer.
     pub fn key_bits(&self) -> Option<Statement> {
         let [(key, KeyType::Integer)] = self.keys.as_slice() else {
             return None;
@@ -114,17 +158,22 @@ impl SourceStatements {
     }
 }
 
-/// A row whose `xmin` is not older than a horizon, whatever epoch both are in.
-fn xmin_condition(alias: &str, horizon: i64) -> String {
-    let xid = horizon & 0xffff_ffff;
-    format!("pg_catalog.age({alias}.xmin) <= (select pg_catalog.age('{xid}'::xid))")
+/// A row whose `xmin` lies in a window; also one of the same number from another epoch, which is looked at in vain.
+///
+/// Transaction numbers have no order in SQL. `age()` has one, but may not run in parallel workers; their four
+/// bytes in network order compare like the numbers, and wrap where those do.
+fn xmin_condition(alias: &str, window: Window) -> String {
+    let [low, high] = [window.horizon, window.next_xid].map(|xid| xid & 0xffff_ffff);
+    let word = if low <= high { "and" } else { "or" };
+    let xmin = format!("pg_catalog.xidsend({alias}.xmin)");
+    format!("({xmin} >= '\\x{low:08x}'::bytea {word} {xmin} <= '\\x{high:08x}'::bytea)")
 }
 
-/// Counts a table's rows, and those that were written since a horizon.
-pub fn count_newer(table: &QualifiedName, horizon: i64) -> Statement {
+/// Counts a table's rows, and those that were written in a window.
+pub fn count_newer(table: &QualifiedName, window: Window) -> Statement {
     Statement::new(format!(
         "select count(*), count(*) filter (where {}) from {} as t",
-        xmin_condition("t", horizon),
+        xmin_condition("t", window),
         table.sql()
     ))
 }
@@ -134,9 +183,16 @@ pub fn count_table(table: &QualifiedName) -> Statement {
     Statement::new(format!("select count(*) from {}", table.sql()))
 }
 
-/// Integer keys as one row per 64 keys: the bucket, and a bit for each key in it.
+/// The smallest and the greatest of integer keys.
+pub(in crate::db::statement) fn bounds(key: &str, from: &str) -> Statement {
+    Statement::new(format!(
+        "select coalesce(min({key}), 0), coalesce(max({key}), 0) from {from}"
+    ))
+}
+
+/// Integer keys as one row per 64 keys, in any order: the bucket, and a bit for each key in it.
 pub(in crate::db::statement) fn bits(key: &str, from: &str) -> Statement {
     Statement::new(format!(
-        "select {key} >> 6, bit_or(1::bigint << ({key} & 63)::integer) from {from} group by 1 order by 1"
+        "select {key} >> 6, bit_or(1::bigint << ({key} & 63)::integer) from {from} group by 1"
     ))
 }

@@ -261,8 +261,7 @@ left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
 where (NOT "c"."archived")
 
 -- ledger: create
-create table if not exists diffmig."ledger_clients" (k0 bigint not null, target_id uuid not null, row_hash bytea not null check (octet_length(row_hash) = 16),
-applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null, pending boolean not null default false, session_number integer not null, deleted_at timestamptz, primary key (k0))
+create table diffmig."ledger_clients" (k0 bigint not null, target_id uuid not null, row_hash bytea not null, applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null default 'applied', pending boolean not null default false, session_number integer not null, deleted_at timestamptz) with (fillfactor = 90)
 
 -- ledger: read
 select k0, row_hash, (case
@@ -340,7 +339,7 @@ from diffmig.pending_reference w using pg_temp.diffmig_stage s
 where w.entity = 'clients' and w.key = jsonb_build_array(s.k0)
 
 -- apply
-with recursive resolved as materialized (select s.*, l.target_id as l_id, l.row_hash as l_hash, l.applied_hash as l_applied, l.target_xmin as l_xmin, l.deleted_at as l_deleted, r1_0.target_id as f1_0, r2_0.target_id as f2_0, r3_0.target_id as f3_0, case
+with recursive resolved as materialized (select s.*, l.ctid as l_ctid, l.target_id as l_id, l.row_hash as l_hash, l.applied_hash as l_applied, l.target_xmin as l_xmin, l.deleted_at as l_deleted, r1_0.target_id as f1_0, r2_0.target_id as f2_0, r3_0.target_id as f3_0, case
 when s.fault is not null then s.fault end as bad, ((s.c1 is not null and r1_0.target_id is null)) as waits, ((s.c2 is not null and r2_0.target_id is null) or (s.c3 is not null and r3_0.target_id is null)) as nulled
 from pg_temp.diffmig_stage s
 left join diffmig."ledger_clients" l on l.k0 = s.k0
@@ -348,7 +347,7 @@ left join diffmig."ledger_profiles" r1_0 on r1_0.k0 = s.c1 and r1_0.target_xmin 
 left join diffmig."ledger_luthiers" r2_0 on r2_0.k0 = s.c2 and r2_0.target_xmin is not null
 left join diffmig."ledger_workshops" r3_0 on r3_0.k0 = s.c3 and r3_0.target_xmin is not null
 where s.n between 0 and 4999),
-planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, e.edited, case
+planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.ctid as t_ctid, t.xmin as t_xmin, e.edited, case
 when r.bad is not null then 'quarantined'
 when r.waits then 'held' 
 when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
@@ -382,9 +381,30 @@ updated as (update "public"."clients" t set "client_no" = p.c0, "profile_id" = c
 "full_name" = p.c4, "sex" = p.c5::sex, "phone" = p.c6, "preferences" = p.c7, "is_active" = p.c8, "created_at" = p.c9, "retired_at" = case
 when p.l_deleted is null then t."retired_at" else null end
 from planned p
-where p.action = 'updated' and t."id" = p.id and t.xmin = p.t_xmin
+where p.action = 'updated' and t.ctid = p.t_ctid and t."id" = p.id and t.xmin = p.t_xmin
 returning 1),
-recorded as (insert into diffmig."ledger_clients" as old (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
+recorded as (update diffmig."ledger_clients" l set target_id = p.id, row_hash = p.row_hash, applied_hash = case
+when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, target_xmin = case
+when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when p.action = 'identical' then p.t_xmin else p.l_xmin end, outcome = (case
+when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, pending = p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
+session_number = 7, deleted_at = case
+when p.action in ('quarantined', 'held') then p.l_deleted end
+from planned p
+where l.ctid = p.l_ctid and l.k0 = p.k0 and (l.row_hash is distinct
+from (p.row_hash) or l.applied_hash is distinct
+from (case
+when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end) or l.target_xmin::text is distinct
+from (case
+when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when p.action = 'identical' then p.t_xmin else p.l_xmin end)::text or l.outcome is distinct
+from ((case
+when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome) or l.pending is distinct
+from (p.nulled and not p.action in ('quarantined', 'held', 'conflicted')) or l.deleted_at is distinct
+from (case
+when p.action in ('quarantined', 'held') then p.l_deleted end))
+returning 1),
+added as (insert into diffmig."ledger_clients" (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
 select p.k0, p.id, p.row_hash, case
 when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, case
 when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
@@ -392,10 +412,8 @@ when p.action = 'identical' then p.t_xmin else p.l_xmin end, (case
 when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
 7, case
 when p.action in ('quarantined', 'held') then p.l_deleted end
-from planned p order by p.k0
-on conflict (k0) do update set target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, session_number = excluded.session_number, deleted_at = excluded.deleted_at
-where (old.row_hash, old.applied_hash, old.target_xmin::text, old.outcome, old.pending, old.deleted_at) is distinct
-from (excluded.row_hash, excluded.applied_hash, excluded.target_xmin::text, excluded.outcome, excluded.pending, excluded.deleted_at)
+from planned p
+where p.l_id is null order by p.k0
 returning 1),
 aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session)
 select 'clients', jsonb_build_array(p.k0),
@@ -445,7 +463,10 @@ count(*) filter (where action = 'quarantined'),
 from inserted),
 (select count(*)
 from updated),
-count(*) filter (where edited and action in ('conflicted', 'quarantined'))
+count(*) filter (where edited and action in ('conflicted', 'quarantined')),
+count(*) filter (where l_id is null),
+(select count(*)
+from added)
 from planned
 
 -- content: everything

@@ -79,8 +79,7 @@ select count(*)
 from "public"."shop_topic" as "t"
 
 -- ledger: create
-create table if not exists diffmig."ledger_topics" (k0 bigint not null, target_id uuid not null, row_hash bytea not null check (octet_length(row_hash) = 16),
-applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null, pending boolean not null default false, session_number integer not null, deleted_at timestamptz, primary key (k0))
+create table diffmig."ledger_topics" (k0 bigint not null, target_id uuid not null, row_hash bytea not null, applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null default 'applied', pending boolean not null default false, session_number integer not null, deleted_at timestamptz) with (fillfactor = 90)
 
 -- ledger: read
 select k0, row_hash, (case
@@ -169,7 +168,7 @@ from pg_temp.diffmig_stage s join stuck b on (s.c0 = b.k0 and not exists (select
 from diffmig."ledger_topics" l
 where l.k0 = s.c0 and l.target_xmin is not null))
 where s.n between 0 and 4999),
-resolved as materialized (select s.*, l.target_id as l_id, l.row_hash as l_hash, l.applied_hash as l_applied, l.target_xmin as l_xmin, l.deleted_at as l_deleted, coalesce(r0_0.target_id, r0_0_stage.target_id) as f0_0, case
+resolved as materialized (select s.*, l.ctid as l_ctid, l.target_id as l_id, l.row_hash as l_hash, l.applied_hash as l_applied, l.target_xmin as l_xmin, l.deleted_at as l_deleted, coalesce(r0_0.target_id, r0_0_stage.target_id) as f0_0, case
 when s.fault is not null then s.fault end as bad, ((s.c0 is not null and coalesce(r0_0.target_id, r0_0_stage.target_id) is null)) as waits, false as nulled
 from pg_temp.diffmig_stage s
 left join diffmig."ledger_topics" l on l.k0 = s.k0
@@ -181,7 +180,7 @@ where p.k0 = s.c0 and p.n between 0 and 4999 and not exists (select
 from stuck b
 where b.k0 = p.k0)) r0_0_stage on true
 where s.n between 0 and 4999),
-planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.xmin as t_xmin, e.edited, case
+planned as materialized (select r.*, coalesce(r.l_id, r.new_id) as id, t.ctid as t_ctid, t.xmin as t_xmin, e.edited, case
 when r.bad is not null then 'quarantined'
 when r.waits then 'held' 
 when t.xmin is null and r.l_xmin is not null and r.l_deleted is null then 'conflicted'
@@ -204,9 +203,30 @@ returning 1),
 updated as (update "public"."topics" t set "parent_id" = coalesce(p.f0_0),
 "title" = p.c1, "position" = p.c2, "created_at" = p.c3
 from planned p
-where p.action = 'updated' and t."id" = p.id and t.xmin = p.t_xmin
+where p.action = 'updated' and t.ctid = p.t_ctid and t."id" = p.id and t.xmin = p.t_xmin
 returning 1),
-recorded as (insert into diffmig."ledger_topics" as old (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
+recorded as (update diffmig."ledger_topics" l set target_id = p.id, row_hash = p.row_hash, applied_hash = case
+when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, target_xmin = case
+when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when p.action = 'identical' then p.t_xmin else p.l_xmin end, outcome = (case
+when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, pending = p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
+session_number = 7, deleted_at = case
+when p.action in ('quarantined', 'held') then p.l_deleted end
+from planned p
+where l.ctid = p.l_ctid and l.k0 = p.k0 and (l.row_hash is distinct
+from (p.row_hash) or l.applied_hash is distinct
+from (case
+when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end) or l.target_xmin::text is distinct
+from (case
+when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when p.action = 'identical' then p.t_xmin else p.l_xmin end)::text or l.outcome is distinct
+from ((case
+when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome) or l.pending is distinct
+from (p.nulled and not p.action in ('quarantined', 'held', 'conflicted')) or l.deleted_at is distinct
+from (case
+when p.action in ('quarantined', 'held') then p.l_deleted end))
+returning 1),
+added as (insert into diffmig."ledger_topics" (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
 select p.k0, p.id, p.row_hash, case
 when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, case
 when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
@@ -214,10 +234,8 @@ when p.action = 'identical' then p.t_xmin else p.l_xmin end, (case
 when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
 7, case
 when p.action in ('quarantined', 'held') then p.l_deleted end
-from planned p order by p.k0
-on conflict (k0) do update set target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, session_number = excluded.session_number, deleted_at = excluded.deleted_at
-where (old.row_hash, old.applied_hash, old.target_xmin::text, old.outcome, old.pending, old.deleted_at) is distinct
-from (excluded.row_hash, excluded.applied_hash, excluded.target_xmin::text, excluded.outcome, excluded.pending, excluded.deleted_at)
+from planned p
+where p.l_id is null order by p.k0
 returning 1),
 aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session)
 select 'topics', jsonb_build_array(p.k0),
@@ -257,7 +275,10 @@ count(*) filter (where action = 'quarantined'),
 from inserted),
 (select count(*)
 from updated),
-count(*) filter (where edited and action in ('conflicted', 'quarantined'))
+count(*) filter (where edited and action in ('conflicted', 'quarantined')),
+count(*) filter (where l_id is null),
+(select count(*)
+from added)
 from planned
 
 -- content: everything
