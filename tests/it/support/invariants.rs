@@ -201,6 +201,25 @@ impl Rule {
                 ),
             )
             .await;
+        finder
+            .none(
+                "I3",
+                &format!("rows of {ledger} that its batches did not count"),
+                &format!(
+                    "select coalesce(sum(abs((select count(*) from {ledger}) - w.ledger_rows - (select coalesce(sum(b.ledger_rows), 0) \
+                     from diffmig.batch b join diffmig.session s using (session_id) \
+                     where b.entity = w.entity and s.number > w.session_number))), 0)::bigint \
+                     from diffmig.watermark w where w.entity = '{name}'"
+                ),
+            )
+            .await;
+        finder
+            .none(
+                "I2",
+                &format!("missing primary key of {ledger}"),
+                &format!("select count(*) where not exists (select from pg_index where indrelid = '{ledger}'::regclass and indisprimary) and exists (select from {ledger})"),
+            )
+            .await;
         let Some(sole) = &self.sole else { return };
         // Not every deletion had a row: a row that was set aside can go as well.
         let deleted = if sole.deletes { "sum(retired)" } else { "0" };
