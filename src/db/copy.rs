@@ -17,6 +17,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(1800);
 /// How long a staged batch may take to be sent.
 const SEND_LIMIT: Duration = Duration::from_secs(600);
 
+/// How many bytes are taken from the driver at a time; they stay in the processor's cache until they are read.
+const BLOCK: usize = 16 * 1024;
+
 /// The rows of one `COPY ... TO STDOUT (FORMAT binary)`.
 pub struct TupleStream<'c> {
     side: Side,
@@ -58,37 +61,60 @@ impl<'c> TupleStream<'c> {
     ///
     /// # Errors
     /// A server error, silence, or a stream that ended early: a short read is never an end.
-    pub async fn next(&mut self) -> Result<Option<Tuple>> {
-        loop {
+    pub async fn next(&mut self) -> Result<Option<Tuple<'_>>> {
+        while !self.cut()? {
             if self.ended {
-                return Ok(None);
+                let complete = self.reader.finish();
+                return complete
+                    .map(|()| None)
+                    .map_err(|fault| self.broken(fault.to_string()));
             }
-            match self.reader.next_tuple() {
-                Ok(Some(tuple)) => return Ok(Some(tuple)),
-                Ok(None) => {}
-                Err(fault) => return Err(self.broken(fault.to_string())),
+            if self.gather()? {
+                continue;
             }
-            // A timer for every row would cost more than the row; what has arrived needs none.
-            let chunk = match self.chunks.next().now_or_never() {
-                Some(chunk) => Ok(chunk),
-                None => tokio::time::timeout(SILENCE_LIMIT, self.chunks.next()).await,
-            };
-            match chunk {
+            match tokio::time::timeout(SILENCE_LIMIT, self.chunks.next()).await {
+                Ok(chunk) => self.take(chunk)?,
                 Err(_) => return Err(self.broken("the server stopped answering".into())),
-                Ok(Some(Ok(chunk))) => self.reader.push(chunk),
-                Ok(Some(Err(error))) => {
-                    return Err(explain(
-                        self.side,
-                        &format!("reading {}", self.what),
-                        &error,
-                    ));
-                }
-                Ok(None) => {
-                    self.ended = true;
-                    if let Err(fault) = self.reader.finish() {
-                        return Err(self.broken(fault.to_string()));
-                    }
-                }
+            };
+        }
+        Ok(Some(self.reader.tuple()))
+    }
+
+    /// Moves to the next row among the bytes that are here.
+    fn cut(&mut self) -> Result<bool> {
+        self.reader
+            .advance()
+            .map_err(|fault| self.broken(fault.to_string()))
+    }
+
+    /// Takes what the driver has at hand, up to a block; `false` when that is nothing.
+    ///
+    /// Rows are asked for without a waker, so that nobody is woken for what will be asked for anyway.
+    fn gather(&mut self) -> Result<bool> {
+        let mut size = 0;
+        while size < BLOCK && !self.ended {
+            let Some(chunk) = self.chunks.next().now_or_never() else {
+                return Ok(size > 0);
+            };
+            size += self.take(chunk)?;
+        }
+        Ok(true)
+    }
+
+    /// Keeps a chunk and returns its size.
+    fn take(&mut self, chunk: Option<sqlx::Result<Bytes>>) -> Result<usize> {
+        match chunk {
+            Some(Ok(chunk)) => {
+                self.reader.push(&chunk);
+                Ok(chunk.len())
+            }
+            Some(Err(error)) => {
+                let doing = format!("reading {}", self.what);
+                Err(explain(self.side, &doing, &error))
+            }
+            None => {
+                self.ended = true;
+                Ok(0)
             }
         }
     }
