@@ -43,13 +43,24 @@ impl<'c> TupleStream<'c> {
         let what = what.into();
         let copy = format!("copy ({}) to stdout (format binary)", statement.as_str());
         let chunks = connection.copy_out_raw(&copy).await;
-        Ok(TupleStream {
+        let chunks = chunks.map_err(|error| explain(side, &format!("reading {what}"), &error))?;
+        Ok(TupleStream::new(side, what, chunks))
+    }
+
+    /// Reads binary COPY that did not come from a server.
+    pub fn of_chunks(side: Side, what: &str, chunks: Vec<Bytes>) -> TupleStream<'static> {
+        let chunks = futures::stream::iter(chunks).map(Ok).boxed();
+        TupleStream::new(side, what.to_owned(), chunks)
+    }
+
+    fn new(side: Side, what: String, chunks: BoxStream<'c, sqlx::Result<Bytes>>) -> Self {
+        TupleStream {
             side,
-            chunks: chunks.map_err(|error| explain(side, &format!("reading {what}"), &error))?,
             what,
+            chunks,
             reader: TupleReader::default(),
             ended: false,
-        })
+        }
     }
 
     fn broken(&self, cause: String) -> Error {
@@ -138,5 +149,53 @@ pub async fn copy_in(
     match tokio::time::timeout(SEND_LIMIT, sending).await {
         Ok(sent) => sent.map_err(|error| explain(Side::Target, "staging a batch", &error)),
         Err(_) => Err(Error::new(Kind::Connect, "the target stopped taking rows")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tuple::{HEADER, TRAILER, put_field};
+
+    /// A row per chunk, many more than are taken at a time.
+    fn chunks() -> Vec<Bytes> {
+        let rows = (0..2000_u32).map(|number| {
+            let mut row = 1_i16.to_be_bytes().to_vec();
+            put_field(&mut row, Some(&number.to_be_bytes().repeat(16)));
+            Bytes::from(row)
+        });
+        let edges = |bytes| std::iter::once(Bytes::from_static(bytes));
+        edges(HEADER).chain(rows).chain(edges(TRAILER)).collect()
+    }
+
+    async fn read(chunks: Vec<Bytes>) -> (u32, Result<()>) {
+        let mut stream = TupleStream::of_chunks(Side::Source, "rows", chunks);
+        let mut rows = 0_u32;
+        loop {
+            match stream.next().await {
+                Ok(Some(tuple)) => {
+                    assert!(tuple.framed_fields()[4..].starts_with(&rows.to_be_bytes()))
+                }
+                Ok(None) => return (rows, Ok(())),
+                Err(error) => return (rows, Err(error)),
+            }
+            rows += 1;
+        }
+    }
+
+    #[tokio::test]
+    async fn every_row_comes_once_and_in_order() {
+        let (rows, ended) = read(chunks()).await;
+        assert_eq!(rows, 2000);
+        assert!(ended.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_short_read_is_an_error_after_the_rows_that_came() {
+        let mut chunks = chunks();
+        chunks.truncate(1501);
+        let (rows, ended) = read(chunks).await;
+        assert_eq!(rows, 1500);
+        assert_eq!(ended.unwrap_err().kind(), Kind::Connect);
     }
 }
