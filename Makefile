@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash-test lint fmt bench postgres cargo
+.PHONY: help demo test crash-test lint fmt bench bench-rows postgres cargo
 
 # rustup's folder is not on the PATH of every shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -32,6 +32,9 @@ fmt: cargo ## format the sources
 
 bench: cargo ## diffmig beside its peers, on throw-away servers; DIFFMIG_BENCH_ROWS=500000 for a quick look
 	@$(with_postgres) && PATH="$$DIFFMIG_PG_BIN:$$PATH" cargo bench --quiet --bench peers
+
+bench-rows: cargo ## the loop that every row goes through, in memory and without a server
+	@cargo bench --quiet --bench rows
 
 postgres: ## make sure PostgreSQL's server programs exist; prints their folder
 	@scripts/ensure-postgres.sh

@@ -29,8 +29,10 @@ use failure::Ended;
 use front::Front;
 use output::Output;
 use signals::Patience;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Migrates a legacy PostgreSQL database differentially into Supabase.
@@ -62,7 +64,7 @@ enum Verb {
     Man(man::ManArgs),
 }
 
-type Running<'a> = Pin<Box<dyn Future<Output = Ended> + 'a>>;
+type Running<'a> = Pin<Box<dyn Future<Output = Ended> + Send + 'a>>;
 
 impl Verb {
     /// Tells what the first signal does.
@@ -110,6 +112,9 @@ fn command() -> clap::Command {
     Cli::command()
 }
 
+/// The stack of a thread; as much as the main thread of a process usually has.
+const STACK: usize = 8 * 1024 * 1024;
+
 /// Runs the command line of this process to its end.
 pub fn main() -> ExitCode {
     defect::watch();
@@ -122,23 +127,32 @@ pub fn main() -> ExitCode {
     let threads = std::thread::available_parallelism().map_or(2, |it| it.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
+        .thread_stack_size(STACK)
         .enable_all()
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return failure::conclude(&output, Err(failure::no_runtime(&error))),
     };
-    let front = Front::new(cli.globals, output);
+    let run = Arc::new((Front::new(cli.globals, output), cli.verb));
+    let (front, verb) = &*run;
     let ended = defect::contain(|| {
-        runtime.block_on(signals::guard(
-            &front,
-            cli.verb.patience(),
-            cli.verb.run(&front),
-        ))
+        // A worker that waits for the network wakes its own tasks more cheaply than this thread.
+        let command = runtime.spawn({
+            let run = Arc::clone(&run);
+            async move {
+                let (front, verb) = &*run;
+                signals::guard(front, verb.patience(), verb.run(front)).await
+            }
+        });
+        match runtime.block_on(command) {
+            Ok(ended) => ended,
+            Err(error) => resume_unwind(error.into_panic()),
+        }
     });
     let ended = ended.unwrap_or_else(|error| Err(error.into()));
     // What still runs belongs to a command that was dropped; the servers roll its work back.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    let ended = ended.map_err(|stop| stop.state(cli.verb.state()));
+    let ended = ended.map_err(|stop| stop.state(verb.state()));
     failure::conclude(&front.output, ended)
 }

@@ -56,7 +56,7 @@ fn interrupted(patience: Patience, code: u8) -> Error {
 pub async fn guard(
     front: &Front,
     patience: Patience,
-    mut command: Pin<Box<dyn Future<Output = Ended> + '_>>,
+    mut command: Pin<Box<dyn Future<Output = Ended> + Send + '_>>,
 ) -> Ended {
     let Ok(mut signals) = Signals::listen() else {
         return command.await;

@@ -8,7 +8,9 @@ use super::json_text::{canonical_json, wrap_raw};
 use super::key::{Key, KeyFault, KeyType, encode_field};
 use super::mapping::JsonFallback;
 use super::resolve::{ResolvedEntity, ResolvedValue};
-use super::tuple::{Fields, Tuple, TupleFault, put_field, row_hash};
+use super::tuple::{
+    Fields, KEPT_CAPACITY, PROJECTION_VERSION, Tuple, TupleFault, put_field, row_hash,
+};
 
 /// A source tuple that does not have the promised shape.
 #[derive(Debug, thiserror::Error)]
@@ -114,10 +116,8 @@ pub struct CanonicalRow {
     key: Key,
     hash: [u8; 16],
     time_millis: Option<i64>,
-    /// The staged fields of rows that had to be rewritten.
-    rewritten: Vec<u8>,
-    tuple: Option<Tuple>,
-    staged_end: usize,
+    /// The projection version, then the staged fields.
+    bytes: Vec<u8>,
     is_faulty: bool,
 }
 
@@ -129,9 +129,7 @@ impl CanonicalRow {
             key: Key::default(),
             hash: [0; 16],
             time_millis: None,
-            rewritten: Vec::new(),
-            tuple: None,
-            staged_end: 0,
+            bytes: Vec::new(),
             is_faulty: false,
         }
     }
@@ -158,17 +156,14 @@ impl CanonicalRow {
 
     /// Returns the framed fields to stage.
     pub fn staged(&self) -> &[u8] {
-        match &self.tuple {
-            Some(tuple) => &tuple.framed_fields()[..self.staged_end],
-            None => &self.rewritten,
-        }
+        self.bytes.get(1..).unwrap_or_default()
     }
 
     /// Takes the next source tuple.
     ///
     /// # Errors
     /// The tuple does not have the shape.
-    pub fn read(&mut self, tuple: Tuple) -> Result<(), CanonicalFault> {
+    pub fn read(&mut self, tuple: Tuple<'_>) -> Result<(), CanonicalFault> {
         self.key.0.clear();
         let framed = tuple.framed_fields();
         let mut fields = Fields::new(framed);
@@ -186,27 +181,28 @@ impl CanonicalRow {
         for _ in self.shape.hashed_fields..self.shape.staged_fields() {
             fields.next().ok_or(CanonicalFault::Fields)??;
         }
-        self.staged_end = consumed(&fields);
+        let staged = &framed[..consumed(&fields)];
         self.time_millis = None;
         if self.shape.has_time {
             let field = fields.next().ok_or(CanonicalFault::Fields)??;
             let bytes = field.and_then(|bytes| bytes.try_into().ok());
             self.time_millis = bytes.map(i64::from_be_bytes);
         }
-        if self.shape.json.is_empty() {
-            self.hash = row_hash(&framed[..hashed_end]);
-            self.tuple = Some(tuple);
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_CAPACITY);
+        self.bytes.push(PROJECTION_VERSION);
+        let hashed_end = if self.shape.json.is_empty() {
+            self.bytes.extend_from_slice(staged);
+            1 + hashed_end
         } else {
-            let hashed_end = self.rewrite(&framed[..self.staged_end])?;
-            self.hash = row_hash(&self.rewritten[..hashed_end]);
-            self.tuple = None;
-        }
+            self.rewrite(staged)?
+        };
+        self.hash = row_hash(&self.bytes[..hashed_end]);
         Ok(())
     }
 
-    /// Copies the row with every JSON text in PostgreSQL's canonical form; returns where the hashed part ends.
+    /// Appends the row with every JSON text in PostgreSQL's canonical form; returns where the hashed part ends.
     fn rewrite(&mut self, framed: &[u8]) -> Result<usize, CanonicalFault> {
-        self.rewritten.clear();
         let mut fault: Option<String> = None;
         let mut hashed_end = 0;
         let mut json = self.shape.json.iter().peekable();
@@ -220,19 +216,19 @@ impl CanonicalRow {
                     fault.get_or_insert_with(|| format!("{reason}|{}", rule.column));
                 }
                 let value = matches!(parsed, Ok(true)).then_some(text.as_slice());
-                put_field(&mut self.rewritten, value);
+                put_field(&mut self.bytes, value);
             } else if index + 1 == self.shape.hashed_fields {
                 self.is_faulty |= fault.is_some();
                 // A fault that the source found comes first: it may be why the JSON is missing.
                 put_field(
-                    &mut self.rewritten,
+                    &mut self.bytes,
                     field.or(fault.as_ref().map(String::as_bytes)),
                 );
             } else {
-                put_field(&mut self.rewritten, field);
+                put_field(&mut self.bytes, field);
             }
             if index + 1 == self.shape.hashed_fields {
-                hashed_end = self.rewritten.len();
+                hashed_end = self.bytes.len();
             }
         }
         Ok(hashed_end)

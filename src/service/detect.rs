@@ -3,12 +3,13 @@
 pub mod entity;
 mod full;
 mod gone;
-mod ledger_rows;
+pub mod ledger_rows;
+pub mod merge;
 mod shortcut;
 pub mod sink;
 mod slice;
 mod standing;
-mod verdict;
+pub mod verdict;
 
 use crate::context::{Context, Selection};
 use crate::db::control::{detection, schema};

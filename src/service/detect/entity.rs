@@ -1,7 +1,6 @@
 //! One entity of a pass: the choice of a mode, and what is stored of it.
 
 use super::full::Full;
-use super::ledger_rows::LedgerRows;
 use super::shortcut::{Attempt, Shortcut};
 use super::sink::ChangeSink;
 use super::standing::{Basis, basis};
@@ -19,10 +18,8 @@ use crate::domain::resolve::ResolvedEntity;
 use crate::domain::watermark::{Choice, ReadMode, Watermark, choose, could_miss};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
-use crate::service::rows::SourceRows;
 use chrono::{DateTime, Utc};
 use serde_json::json;
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{Mutex, Semaphore};
@@ -304,18 +301,4 @@ async fn count_source(
         passing,
         newer: None,
     })
-}
-
-/// Tells which side's row comes first.
-pub(super) fn order(
-    in_source: bool,
-    in_ledger: bool,
-    rows: &SourceRows<'_>,
-    known: &LedgerRows<'_>,
-) -> Ordering {
-    match (in_source, in_ledger) {
-        (true, false) => Ordering::Less,
-        (false, _) => Ordering::Greater,
-        (true, true) => rows.row().key().cmp(&known.row().key),
-    }
 }

@@ -1,7 +1,8 @@
 //! The comparison of everything: source and ledger merged in key order, in parts that several readers share.
 
-use super::entity::{Hands, Pass, REPORT_EVERY, check_interrupt, order, report};
+use super::entity::{Hands, Pass, REPORT_EVERY, check_interrupt, report};
 use super::ledger_rows::LedgerRows;
+use super::merge::Merge;
 use super::shortcut::unreadable;
 use super::sink::ChangeSink;
 use super::standing::Basis;
@@ -172,51 +173,44 @@ impl Work {
         let statement = self.statements.slice(from, to).map_err(&unreadable)?;
         let name = &self.entity.name;
         let ledger = ledger::read_slice(&self.entity, from, to).map_err(&unreadable)?;
-        let (stream, mut known) = tokio::try_join!(
+        let (stream, known) = tokio::try_join!(
             source::rows(&mut hands.reader, &statement, name),
             LedgerRows::open(&mut hands.target, &ledger, &self.entity)
         )?;
-        let mut rows = SourceRows::new(stream, RowShape::new(&self.entity), name);
-        let mut in_source = rows.advance().await?;
-        let mut in_ledger = known.advance().await?;
-        while in_source || in_ledger {
-            let order = order(in_source, in_ledger, &rows, &known);
+        let rows = SourceRows::new(stream, RowShape::new(&self.entity), name);
+        let mut both = Merge::new(rows, known);
+        while let Some(order) = both.next().await? {
             match order {
                 Ordering::Less => {
                     counts.new += 1;
-                    sink.push(ChangeKind::New, rows.row().key()).await?;
+                    sink.push(ChangeKind::New, both.rows.row().key()).await?;
                 }
                 Ordering::Equal => {
                     sink.break_run().await?;
-                    let verdict = judge(rows.row().hash(), known.row());
+                    let verdict = judge(both.rows.row().hash(), both.known.row());
                     verdict.count(counts);
                     if let Some(kind) = verdict.change() {
-                        sink.push_single(kind, &known.row().key).await?;
+                        sink.push_single(kind, &both.known.row().key).await?;
                     }
                 }
                 Ordering::Greater => {
                     sink.break_run().await?;
-                    if known.row().letter != b'd' {
+                    let known = both.known.row();
+                    if known.letter != b'd' {
                         counts.deleted += 1;
-                        sink.push(ChangeKind::Deleted, &known.row().key).await?;
+                        sink.push(ChangeKind::Deleted, &known.key).await?;
                     }
                 }
             }
-            if order != Ordering::Less {
-                in_ledger = known.advance().await?;
-            }
-            if order != Ordering::Greater {
-                in_source = rows.advance().await?;
-                if rows.row_count().is_multiple_of(REPORT_EVERY) {
-                    let done = self.rows_read.fetch_add(REPORT_EVERY, Atomic::Relaxed);
-                    let rows = (done + REPORT_EVERY, self.expected);
-                    report(&self.context, name, rows, false);
-                    check_interrupt(&self.context)?;
-                }
+            if order != Ordering::Greater && both.rows.row_count().is_multiple_of(REPORT_EVERY) {
+                let done = self.rows_read.fetch_add(REPORT_EVERY, Atomic::Relaxed);
+                let rows = (done + REPORT_EVERY, self.expected);
+                report(&self.context, name, rows, false);
+                check_interrupt(&self.context)?;
             }
         }
         self.rows_read
-            .fetch_add(rows.row_count() % REPORT_EVERY, Atomic::Relaxed);
+            .fetch_add(both.rows.row_count() % REPORT_EVERY, Atomic::Relaxed);
         Ok(())
     }
 }

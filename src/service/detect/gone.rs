@@ -143,12 +143,12 @@ async fn next_bits(stream: &mut TupleStream<'_>) -> Result<Option<(i64, u64)>> {
     let Some(tuple) = stream.next().await? else {
         return Ok(None);
     };
-    let number = |tuple: &Tuple, at: usize| {
+    let number = |tuple: Tuple<'_>, at: usize| {
         let field = tuple.fields().nth(at).and_then(std::result::Result::ok);
         let bytes = field.flatten().and_then(|it| it.try_into().ok());
         bytes.map(i64::from_be_bytes)
     };
-    match (number(&tuple, 0), number(&tuple, 1)) {
+    match (number(tuple, 0), number(tuple, 1)) {
         (Some(bucket), Some(bits)) => Ok(Some((bucket, bits.cast_unsigned()))),
         _ => Err(Error::new(
             Kind::Unexpected,

@@ -10,21 +10,27 @@ use crate::error::{Error, Kind, Result};
 
 /// One row of the ledger.
 #[derive(Debug, Default, Clone)]
-pub(super) struct LedgerRow {
+pub struct LedgerRow {
+    /// The source key.
     pub key: Key,
+    /// The row hash that the row had when it was settled.
     pub hash: [u8; 16],
+    /// What became of it; see `db/statement/ledger.rs`.
     pub letter: u8,
 }
 
 /// A stream of ledger rows.
-pub(super) struct LedgerRows<'c> {
-    stream: Option<TupleStream<'c>>,
+pub struct LedgerRows<'c> {
+    stream: TupleStream<'c>,
     types: Vec<KeyType>,
     row: LedgerRow,
 }
 
 impl<'c> LedgerRows<'c> {
     /// Starts a statement of `db/statement/ledger.rs`.
+    ///
+    /// # Errors
+    /// The target refuses it.
     pub async fn open(
         connection: &'c mut Connection,
         statement: &Statement,
@@ -32,11 +38,16 @@ impl<'c> LedgerRows<'c> {
     ) -> Result<LedgerRows<'c>> {
         let label = format!("the ledger of {}", entity.name);
         let stream = TupleStream::open(Side::Target, connection, statement, label).await?;
-        Ok(LedgerRows {
-            stream: Some(stream),
-            types: entity.key_types(),
+        Ok(LedgerRows::new(stream, entity.key_types()))
+    }
+
+    /// Wraps a stream of keys, hashes and letters.
+    pub fn new(stream: TupleStream<'c>, types: Vec<KeyType>) -> Self {
+        LedgerRows {
+            stream,
+            types,
             row: LedgerRow::default(),
-        })
+        }
     }
 
     /// Returns the row.
@@ -45,12 +56,11 @@ impl<'c> LedgerRows<'c> {
     }
 
     /// Moves to the next ledger row; `false` after the last.
+    ///
+    /// # Errors
+    /// The stream breaks, or holds something else.
     pub async fn advance(&mut self) -> Result<bool> {
-        let Some(stream) = &mut self.stream else {
-            return Ok(false);
-        };
-        let Some(tuple) = stream.next().await? else {
-            self.stream = None;
+        let Some(tuple) = self.stream.next().await? else {
             return Ok(false);
         };
         let damaged = || Error::new(Kind::ControlState, "a ledger row has an unexpected shape");

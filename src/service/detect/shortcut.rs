@@ -1,7 +1,8 @@
 //! Detection that reads what changed: rows since the watermark, rows that are set aside, and counts for the rest.
 
-use super::entity::{Hands, Pass, REPORT_EVERY, order};
+use super::entity::{Hands, Pass, REPORT_EVERY};
 use super::ledger_rows::{LedgerRow, LedgerRows};
+use super::merge::Merge;
 use super::sink::ChangeSink;
 use super::standing::Basis;
 use super::verdict::{Verdict, judge};
@@ -355,38 +356,28 @@ impl Shortcut<'_> {
         let statement = self.statements.slice(from, to).map_err(&unreadable)?;
         let name = &self.entity.name;
         let ledger = ledger::read_slice(self.entity, from, to).map_err(&unreadable)?;
-        let (stream, mut known) = tokio::try_join!(
+        let (stream, known) = tokio::try_join!(
             source::rows(&mut hands.reader, &statement, name),
             LedgerRows::open(&mut hands.target, &ledger, self.entity)
         )?;
-        let mut rows = SourceRows::new(stream, RowShape::new(self.entity), name);
-        let mut in_source = rows.advance().await?;
-        let mut in_ledger = known.advance().await?;
+        let rows = SourceRows::new(stream, RowShape::new(self.entity), name);
+        let mut both = Merge::new(rows, known);
         let mut missed = 0;
-        while in_source || in_ledger {
-            let order = order(in_source, in_ledger, &rows, &known);
+        while let Some(order) = both.next().await? {
+            let (row, known) = (both.rows.row(), both.known.row());
             let (changed, key) = match order {
-                Ordering::Less => (true, rows.row().key()),
-                Ordering::Equal => {
-                    let verdict = judge(rows.row().hash(), known.row());
-                    (verdict.change().is_some(), rows.row().key())
-                }
-                Ordering::Greater => (known.row().letter != b'd', &known.row().key),
+                Ordering::Less => (true, row.key()),
+                Ordering::Equal => (judge(row.hash(), known).change().is_some(), row.key()),
+                Ordering::Greater => (known.letter != b'd', &known.key),
             };
             if changed && !findings.found.contains(key) {
                 missed += 1;
             }
-            if order != Ordering::Less {
-                in_ledger = known.advance().await?;
-            }
-            if order != Ordering::Greater {
-                in_source = rows.advance().await?;
-                if rows.row_count().is_multiple_of(REPORT_EVERY) {
-                    self.pass.check_interrupt()?;
-                }
+            if order != Ordering::Greater && both.rows.row_count().is_multiple_of(REPORT_EVERY) {
+                self.pass.check_interrupt()?;
             }
         }
-        findings.counts.reading.rows_read += rows.row_count();
+        findings.counts.reading.rows_read += both.rows.row_count();
         Ok(missed)
     }
 }

@@ -5,7 +5,7 @@ use crate::domain::detection::{ChangeKind, DetectionCounts};
 
 /// The judgement on one source row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It is in the target as it is.
     Unchanged,
     /// It was set aside and did not change since.
@@ -19,7 +19,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges a row by its hash and by what the ledger knows.
-pub(super) fn judge(hash: &[u8; 16], known: &LedgerRow) -> Verdict {
+pub fn judge(hash: &[u8; 16], known: &LedgerRow) -> Verdict {
     let same = *hash == known.hash;
     match known.letter {
         b'a' if same => Verdict::Unchanged,

@@ -67,7 +67,7 @@ async fn find(
     let mut row = CanonicalRow::new(worker.shape.clone());
     let mut untouched = Vec::new();
     while let Some(tuple) = rows.next().await? {
-        let extra = extra_fields(&tuple, fields);
+        let extra = extra_fields(tuple, fields);
         let read = row.read(tuple);
         let (Some((found, applied)), Ok(())) = (extra, read) else {
             let what = format!("a target row of {} cannot be read back", worker.entity);
@@ -81,7 +81,7 @@ async fn find(
 }
 
 /// Reads ordinal, `xmin` and the hash that was applied last.
-fn extra_fields(tuple: &Tuple, skipped: usize) -> Option<(Untouched, [u8; 16])> {
+fn extra_fields(tuple: Tuple<'_>, skipped: usize) -> Option<(Untouched, [u8; 16])> {
     let mut fields = tuple
         .fields()
         .skip(skipped)
