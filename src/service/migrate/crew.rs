@@ -10,10 +10,12 @@ use super::tally::Tally;
 use crate::db::catalog::unique_columns;
 use crate::db::server::Connection;
 use crate::db::statement::source::SourceStatements;
+use crate::domain::event::{Event, Level};
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Result};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -84,6 +86,7 @@ impl Crew<'_> {
                 ended = lanes.next() => ended,
                 () = tokio::time::sleep(LOOK), if may_grow => {
                     if let Some((mut hands, slot)) = self.session.pool.try_take().await? {
+                        self.tell(lanes.len() + 1);
                         let mut worker = pattern.clone();
                         lanes.push(Box::pin(async move {
                             let _slot = slot;
@@ -106,6 +109,14 @@ impl Crew<'_> {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    fn tell(&self, lanes: usize) {
+        let name = &self.entity.name;
+        let message = format!("{name}: {lanes} lanes");
+        let context = json!({ "lanes": lanes });
+        let event = Event::of_entity(Level::Debug, name, "lane", message, context);
+        self.session.context.emit(event);
     }
 
     /// Takes pieces until none is left.

@@ -1,0 +1,134 @@
+//! Large entities: several lanes share their changes, and a first load brings its indexes last.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use crate::support::Bench;
+use crate::support::command::run;
+use diffmig::domain::connection::Side;
+
+/// Every row of `sale` and one in ten thousand that cannot go; `member` has a unique value beside its keys, which
+/// its first and its last row share.
+const SOURCE: &str = "
+    create table sale (id bigint primary key, amount numeric(10,2), made_at timestamptz, code text);
+    insert into sale select n, n / 100.0, '2024-01-01'::timestamptz + n * interval '1 minute',
+        case when n % 10000 = 0 then 'none' else (n % 500)::text end from generate_series(1, 450000) n;
+    create table member (id int primary key, mail text not null);
+    insert into member select n, 'm' || n % 29999 || '@example.org' from generate_series(1, 29999) n;
+    update member set mail = 'm1@example.org' where id = 29999;";
+
+const TARGET: &str = "
+    create table sales (id bigint primary key, amount numeric(10,2), made_at timestamptz, code int);
+    create table members (id uuid primary key, mail text not null unique, member_no int unique not null);";
+
+const MAPPING: &str = r#"
+[entities.sale]
+source = "sale"
+target = "sales"
+id = { column = "id", strategy = "same" }
+delete = "delete"
+columns = { amount = "amount", made_at = "made_at", code = "code" }
+[entities.member]
+source = "member"
+target = "members"
+legacy = { id = "member_no" }
+columns = { mail = "mail" }
+"#;
+
+const DAY_2: &str = "
+    update sale set amount = amount + 1 where id % 9 = 0;
+    delete from sale where id % 1000 = 1;
+    insert into sale select n, 1, now(), '7' from generate_series(450001, 460000) n;
+    update sale set code = '8' where code = 'none' and id <= 100000;
+    update member set mail = 'x' || mail where id % 2 = 0;";
+
+/// Rows that both sides have alike, and rows that only one side has.
+async fn compare_sales(bench: &Bench) {
+    let columns = "id::text, amount::text, made_at::text, code";
+    let sql = format!("select {columns} from sale where code <> 'none' order by id");
+    let mut source = bench.source().await;
+    let wanted: Vec<(String, String, String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .fetch_all(&mut source)
+        .await
+        .unwrap();
+    let mut target = bench.target().await;
+    let sql =
+        "select id::text, amount::text, made_at::text, code::text from sales order by sales.id";
+    let found: Vec<(String, String, String, String)> =
+        sqlx::query_as(sql).fetch_all(&mut target).await.unwrap();
+    assert_eq!(wanted.len(), found.len());
+    assert!(wanted == found, "rows differ");
+}
+
+async fn lanes(bench: &Bench, entity: &str) -> i64 {
+    let sql = format!(
+        "select count(*) from diffmig.event where operation = 'lane' and entity = '{entity}'"
+    );
+    bench.in_target(&sql).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_share_what_may_come_in_any_order() {
+    let bench = Bench::with_tables(SOURCE, TARGET, MAPPING).await;
+    let few = ["--batch-size", "1000"];
+    bench.migrate_with(&few, 3).await;
+    compare_sales(&bench).await;
+    assert!(lanes(&bench, "sale").await > 0);
+    assert_eq!(lanes(&bench, "member").await, 0);
+
+    // Of two rows with one value the one with the lower key is in the target.
+    let sql = "select string_agg(member_no::text, ',') from members where mail = 'm1@example.org'";
+    assert_eq!(bench.text_in_target(sql).await, "1");
+    let aside = "select string_agg(key::text, ',') from diffmig.quarantine where entity = 'member'";
+    assert_eq!(bench.text_in_target(aside).await, "[29999]");
+    let aside = "select count(*) from diffmig.quarantine where entity = 'sale'";
+    assert_eq!(bench.in_target(aside).await, 45);
+
+    bench.on(Side::Source, DAY_2).await;
+    let before = lanes(&bench, "sale").await;
+    let allowed = ["--batch-size", "1000", "--allow-deletes", "sale=450"];
+    bench.migrate_with(&allowed, 3).await;
+    assert!(lanes(&bench, "sale").await > before);
+    compare_sales(&bench).await;
+    bench.ask(&["verify"], 3).await;
+
+    // The batches of the third run are none.
+    let batches = "select count(*) from diffmig.batch";
+    let before = bench.in_target(batches).await;
+    bench.migrate_with(&[], 3).await;
+    assert_eq!(bench.in_target(batches).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_load_builds_its_indexes_last_and_a_killed_one_makes_up_for_it() {
+    let bench = Bench::with_tables(SOURCE, TARGET, MAPPING).await;
+    let indexes =
+        "select count(*) from pg_index where indrelid = to_regclass('diffmig.ledger_sale')";
+    let arguments = [
+        "migrate",
+        "-q",
+        "--entities",
+        "sale",
+        "--batch-size",
+        "1000",
+    ];
+    let mut command = bench.command(&arguments);
+    command.env(
+        "DIFFMIG_FAILPOINTS",
+        "batch.after_commit_before_ack=kill@40",
+    );
+    let said = run(command).await;
+    assert_eq!(said.code, None, "{said:?}");
+    assert_eq!(bench.in_target(indexes).await, 0);
+    let loaded = bench.in_target("select count(*) from sales").await;
+    assert!((1..450_000).contains(&loaded), "{loaded}");
+    let recorded = bench
+        .in_target("select count(*) from diffmig.ledger_sale")
+        .await;
+    assert_eq!(loaded, recorded);
+
+    bench.migrate_with(&["--entities", "sale"], 3).await;
+    compare_sales(&bench).await;
+    assert_eq!(bench.in_target(indexes).await, 2);
+    let inserted = "select sum(inserted)::bigint from diffmig.batch where entity = 'sale'";
+    assert_eq!(bench.in_target(inserted).await, 450_000 - 45);
+}
