@@ -140,7 +140,9 @@ fn tie<'a>(members: &[&'a ResolvedEntity]) -> Result<Vec<&'a str>, Cycle> {
     };
     let mut order: Vec<&str> = Vec::new();
     while order.len() < members.len() {
-        let left = members.iter().filter(|it| !order.contains(&it.name.as_str()));
+        let left = members
+            .iter()
+            .filter(|it| !order.contains(&it.name.as_str()));
         let left: Vec<&ResolvedEntity> = left.copied().collect();
         let free = left
             .iter()

@@ -10,6 +10,7 @@ pub mod edits;
 pub mod ending;
 pub mod entity;
 pub mod hands;
+mod knot;
 pub mod preflight;
 pub mod reader;
 mod sequences;

@@ -2,7 +2,7 @@
 
 use super::bisect::{self, Found};
 use super::edits;
-use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Mark};
+use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Checks, Mark};
 use crate::db::control::detection;
 use crate::db::control::lease::begin_fenced;
 use crate::db::copy::copy_in;
@@ -20,9 +20,9 @@ use crate::service::migrate::reader::Batch;
 use std::time::{Duration, Instant};
 
 /// How often a batch is tried again after a deadlock, a serialization failure or a lock that did not come.
-const TRANSIENT_TRIES: u32 = 5;
+pub(super) const TRANSIENT_TRIES: u32 = 5;
 /// How often a batch is searched for bad rows before the cause is called systemic.
-const SEARCH_ROUNDS: u32 = 3;
+pub(super) const SEARCH_ROUNDS: usize = 3;
 
 /// Applies the batches of one entity, on a connection that it is lent.
 pub(crate) struct BatchWorker {
@@ -41,6 +41,8 @@ pub(crate) struct BatchWorker {
     pub tentative: bool,
     /// Moves the unique values of the staged rows out of the way before they are set.
     pub parking: Option<Statement>,
+    /// When the checks speak that the target puts off.
+    pub checks: Checks,
 }
 
 /// What a batch did, and what the operators want.
@@ -59,23 +61,23 @@ impl BatchEnd {
 }
 
 /// The rows of a batch: staged on the connection, or keys that are gone from the source.
-pub(crate) enum Load<'a> {
-    Staged(&'a Batch),
+pub(crate) enum Load {
+    Staged { row_count: usize, last_key: Key },
     Doomed(Vec<Doomed>),
 }
 
-impl Load<'_> {
+impl Load {
     pub fn row_count(&self) -> usize {
         match self {
-            Load::Staged(batch) => batch.row_count,
+            Load::Staged { row_count, .. } => *row_count,
             Load::Doomed(doomed) => doomed.len(),
         }
     }
 
     /// The key to note as checkpoint; deletions come after all changes and move none.
-    fn last_key(&self) -> Option<&Key> {
+    pub fn last_key(&self) -> Option<&Key> {
         match self {
-            Load::Staged(batch) => Some(&batch.last_key),
+            Load::Staged { last_key, .. } => Some(last_key),
             Load::Doomed(_) => None,
         }
     }
@@ -101,14 +103,24 @@ impl BatchWorker {
             &self.statements.clear_stage,
         )
         .await?;
+        self.stage(connection, packed).await?;
+        let load = Load::Staged {
+            row_count: packed.row_count,
+            last_key: packed.last_key.clone(),
+        };
+        self.settle(connection, load, began).await
+    }
+
+    /// Adds the rows of a batch to the stage table.
+    pub async fn stage(&self, connection: &mut Connection, packed: &Batch) -> Result<()> {
         let staged = copy_in(connection, &self.statements.copy_stage, &packed.buffer).await?;
-        if usize::try_from(staged) != Ok(packed.row_count) {
-            return Err(Error::new(
-                Kind::Unexpected,
-                "the stage table took another number of rows than were sent",
-            ));
+        if usize::try_from(staged) == Ok(packed.row_count) {
+            return Ok(());
         }
-        self.settle(connection, Load::Staged(packed), began).await
+        Err(Error::new(
+            Kind::Unexpected,
+            "the stage table took another number of rows than were sent",
+        ))
     }
 
     /// Carries the delete policy out for a list of keys.
@@ -123,7 +135,7 @@ impl BatchWorker {
     async fn settle(
         &mut self,
         connection: &mut Connection,
-        mut load: Load<'_>,
+        mut load: Load,
         began: Instant,
     ) -> Result<BatchEnd> {
         let mut tries = 0;
@@ -203,7 +215,7 @@ impl BatchWorker {
         &mut self,
         connection: &mut Connection,
         ranges: &[(usize, usize)],
-        load: &Load<'_>,
+        load: &Load,
     ) -> Result<BatchCounts> {
         let mut total = BatchCounts::default();
         for (first, last) in ranges {
@@ -230,15 +242,14 @@ impl BatchWorker {
     pub async fn attempt(
         &self,
         connection: &mut Connection,
-        load: &Load<'_>,
+        load: &Load,
         first: usize,
         last: usize,
     ) -> Result<Attempt> {
         match load {
-            Load::Staged(_) => {
+            Load::Staged { .. } => {
                 if self.revisits {
-                    let forget = self.statements.forget();
-                    batch::run(connection, "revisiting rows that were set aside", &forget).await?;
+                    self.forget(connection).await?;
                 }
                 if let Some(parking) = &self.parking
                     && let Some(refused) = batch::park(connection, parking).await?
@@ -246,14 +257,21 @@ impl BatchWorker {
                     return Ok(refused);
                 }
                 let apply = self.statements.apply(self.writer, first, last);
-                batch::apply(connection, &apply).await
+                batch::apply(connection, &apply, self.checks).await
             }
             Load::Doomed(doomed) => {
                 let range = doomed.get(first..=last).unwrap_or_default();
                 let retire = self.statements.retire(self.writer, range);
-                batch::retire(connection, &retire.map_err(self.unreadable())?).await
+                let retire = retire.map_err(self.unreadable())?;
+                batch::retire(connection, &retire, self.checks).await
             }
         }
+    }
+
+    /// Drops what was found about the staged rows before; what is still true is found again.
+    pub async fn forget(&self, connection: &mut Connection) -> Result<()> {
+        let forget = self.statements.forget();
+        batch::run(connection, "revisiting rows that were set aside", &forget).await
     }
 
     /// A row whose values were moved away must not be committed without its new ones.
@@ -268,14 +286,14 @@ impl BatchWorker {
     pub async fn mark_bad(
         &self,
         connection: &mut Connection,
-        load: &mut Load<'_>,
+        load: &mut Load,
         ordinal: usize,
         refusal: &Refusal,
     ) -> Result<()> {
         let place = refusal.place.as_deref().unwrap_or_default();
         let fault = format!("{}|{}|{place}", refusal.sqlstate, refusal.reason);
         match load {
-            Load::Staged(_) => {
+            Load::Staged { .. } => {
                 let mark = self.statements.mark(ordinal, &fault);
                 batch::run(connection, "marking a refused row", &mark).await
             }
@@ -289,14 +307,14 @@ impl BatchWorker {
     }
 
     /// Compiles the statement that reads the rows of a load that seem edited.
-    pub fn suspects(&self, load: &Load<'_>) -> Result<Statement> {
+    pub fn suspects(&self, load: &Load) -> Result<Statement> {
         match load {
-            Load::Staged(_) => Ok(self.content.staged()),
+            Load::Staged { .. } => Ok(self.content.staged(&self.statements)),
             Load::Doomed(doomed) => self.content.doomed(doomed).map_err(self.unreadable()),
         }
     }
 
-    fn unreadable(&self) -> impl Fn(KeyFault) -> Error {
+    pub(super) fn unreadable(&self) -> impl Fn(KeyFault) -> Error {
         let what = format!("a stored key of {} cannot be read", self.entity);
         move |fault| Error::new(Kind::ControlState, what.clone()).cause(fault.to_string())
     }
@@ -308,17 +326,31 @@ impl BatchWorker {
         last_key: Option<&Key>,
         began: Instant,
     ) -> Result<()> {
+        self.record(connection, counts, last_key, began, self.number)
+            .await?;
+        batch::commit(connection).await?;
+        self.number += 1;
+        Ok(())
+    }
+
+    /// Notes what a batch did, in its own transaction.
+    pub(super) async fn record(
+        &self,
+        connection: &mut Connection,
+        counts: &BatchCounts,
+        last_key: Option<&Key>,
+        began: Instant,
+        number: i32,
+    ) -> Result<()> {
         let last_key = last_key.and_then(|key| key.to_json(&self.key_types).ok());
         let place = BatchPlace {
             session_id: self.writer.session_id,
             entity: &self.entity,
-            number: self.number,
+            number,
             epoch: self.epoch,
             last_key: last_key.as_ref(),
             elapsed_ms: i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX),
         };
-        batch::commit(connection, &place, counts).await?;
-        self.number += 1;
-        Ok(())
+        batch::record(connection, &place, counts).await
     }
 }

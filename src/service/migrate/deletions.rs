@@ -1,10 +1,12 @@
 //! The deletions of one entity: what is gone from the source leaves the target as the policy says.
 
+use super::batch::Load;
 use super::entity::{EntityWork, unreadable};
 use super::hands::reader;
 use crate::db::control::{batch, detection, lease};
 use crate::db::source;
 use crate::db::statement::ledger;
+use crate::db::statement::retire::Doomed;
 use crate::domain::canonical::RowShape;
 use crate::domain::key::Key;
 use crate::domain::mapping::DeletePolicy;
@@ -87,6 +89,10 @@ impl EntityWork<'_> {
             .cloned()
             .collect();
         if gone.is_empty() {
+            return Ok(());
+        }
+        if let Some(Load::Doomed(doomed)) = &mut self.gathered {
+            doomed.extend(gone.into_iter().map(Doomed::new));
             return Ok(());
         }
         self.session.lease.check()?;

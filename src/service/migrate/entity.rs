@@ -1,6 +1,6 @@
 //! One entity of a session: its changes, the rows they release, and its deletions.
 
-use super::batch::{BatchEnd, BatchWorker};
+use super::batch::{BatchEnd, BatchWorker, Load};
 use super::budget::QuarantineBudget;
 use super::direct::DirectLoad;
 use super::hands::{Hands, reader};
@@ -8,7 +8,7 @@ use super::reader::{Batch, Packer};
 use super::stopped;
 use crate::context::Context;
 use crate::db::catalog::unique_columns;
-use crate::db::control::batch::BatchCounts;
+use crate::db::control::batch::{BatchCounts, Checks};
 use crate::db::control::detection::{self, StoredChange};
 use crate::db::control::quarantine::{refused_by_others, refusing_constraints};
 use crate::db::control::session::{StepNow, save_step};
@@ -51,6 +51,44 @@ pub(crate) struct Session<'a> {
     pub budget: Option<QuarantineBudget>,
 }
 
+impl Session<'_> {
+    /// Reports a committed batch.
+    pub fn say_batch(&self, entity: &str, number: i32, counts: &BatchCounts) {
+        let aside = counts.held + counts.quarantined + counts.conflicted;
+        let message = format!(
+            "batch {number}: {} rows: {} inserted, {} updated, {} retired, {aside} set aside",
+            counts.rows_in, counts.inserted, counts.updated, counts.retired,
+        );
+        let level = match aside {
+            0 => Level::Info,
+            _ => Level::Warn,
+        };
+        let event = Event::of_entity(level, entity, "batch", message, json!(counts));
+        self.context.emit(event);
+    }
+
+    /// Reports how far an entity is.
+    pub fn say_progress(&self, entity: &str, counts: &BatchCounts, total: u64, finished: bool) {
+        let done = u64::try_from(counts.rows_in).unwrap_or(0);
+        self.context.emit(Event::Advanced(Progress {
+            entity: entity.to_owned(),
+            phase: "apply",
+            rows_done: done,
+            rows_total: total.max(done),
+            finished,
+        }));
+    }
+
+    /// Ends the session at a batch boundary when operators, a signal or the clock ask for it.
+    pub fn stop_if_asked(&self, signal: Signal) -> Result<()> {
+        match signal {
+            Signal::Run if self.context.interrupt.is_raised() => Err(stopped(Signal::Pause)),
+            Signal::Run => Ok(()),
+            signal => Err(stopped(signal)),
+        }
+    }
+}
+
 /// What the batches of one entity add up to, over all phases of a session.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
@@ -80,6 +118,8 @@ pub(crate) struct EntityWork<'a> {
     batch_size: usize,
     /// The way past the stage, while a run of new rows is loaded.
     direct: Option<DirectLoad>,
+    /// What waits to be applied together with rows of other entities; `None` when batches are applied one by one.
+    pub(super) gathered: Option<Load>,
 }
 
 pub(super) fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
@@ -93,13 +133,38 @@ impl<'a> EntityWork<'a> {
         session: &'a Session<'a>,
         entity: &'a ResolvedEntity,
         rows_total: u64,
+        hands: Hands,
+    ) -> Result<EntityWork<'a>> {
+        let statements = ApplyStatements::new(entity);
+        EntityWork::begin_with(session, entity, rows_total, hands, statements).await
+    }
+
+    /// Takes the work up with a stage of its own: rows are gathered there, or keys that are gone in a list,
+    /// and nothing is applied.
+    pub async fn begin_gathering(
+        session: &'a Session<'a>,
+        entity: &'a ResolvedEntity,
+        hands: Hands,
+        statements: ApplyStatements,
+        into: Load,
+    ) -> Result<EntityWork<'a>> {
+        let mut work = EntityWork::begin_with(session, entity, 0, hands, statements).await?;
+        work.gathered = Some(into);
+        Ok(work)
+    }
+
+    async fn begin_with(
+        session: &'a Session<'a>,
+        entity: &'a ResolvedEntity,
+        rows_total: u64,
         mut hands: Hands,
+        statements: ApplyStatements,
     ) -> Result<EntityWork<'a>> {
         let session_id = session.writer.session_id;
         let (number, revisits) =
             detection::resume_point(&mut hands.control, session_id, &entity.name).await?;
         let worker = BatchWorker {
-            statements: ApplyStatements::new(entity),
+            statements,
             content: ContentStatements::new(entity),
             shape: RowShape::new(entity),
             entity: entity.name.clone(),
@@ -110,6 +175,7 @@ impl<'a> EntityWork<'a> {
             revisits,
             tentative: false,
             parking: None,
+            checks: Checks::AtOnce,
         };
         worker.prepare(&mut hands.writer).await?;
         Ok(EntityWork {
@@ -122,12 +188,18 @@ impl<'a> EntityWork<'a> {
             rows_total,
             batch_size: session.batch_size,
             direct: None,
+            gathered: None,
         })
     }
 
     /// Ends the phase and gives hands and counts back.
     pub fn end(self) -> (Hands, Tally) {
         (self.hands, self.tally)
+    }
+
+    /// Ends the gathering and gives back what was gathered, with the worker that can apply it.
+    pub fn end_gathering(self) -> (Hands, BatchWorker, Option<Load>, Tally) {
+        (self.hands, self.worker, self.gathered, self.tally)
     }
 
     /// Records the state of the entity's step.
@@ -181,7 +253,10 @@ impl<'a> EntityWork<'a> {
 
     /// Applies a run of rows of which the ledger knows none, past the stage where that can be done.
     async fn load_run(&mut self, statement: &Statement, expected: u64) -> Result<()> {
-        self.direct = DirectLoad::open(self.session, self.entity, &mut self.hands.control).await?;
+        if self.gathered.is_none() {
+            let control = &mut self.hands.control;
+            self.direct = DirectLoad::open(self.session, self.entity, control).await?;
+        }
         if self.direct.is_some() && self.batch_size >= USUAL_BATCH {
             self.batch_size = self.session.batch_size * DIRECT_FACTOR;
         }
@@ -205,7 +280,7 @@ impl<'a> EntityWork<'a> {
             .map_err(unreadable(&self.entity.name))
     }
 
-    async fn apply_keys(&mut self, keys: &[Key]) -> Result<()> {
+    pub(super) async fn apply_keys(&mut self, keys: &[Key]) -> Result<()> {
         if keys.is_empty() {
             return Ok(());
         }
@@ -223,6 +298,7 @@ impl<'a> EntityWork<'a> {
             installation_id: self.session.installation_id,
             batch_size: self.batch_size,
             sorts_out: self.direct.is_some(),
+            gathers_from: self.gathered.as_ref().map(Load::row_count),
         };
         let mut source = reader(&mut self.hands, self.session).await?;
         let statement = statement.clone();
@@ -253,6 +329,16 @@ impl<'a> EntityWork<'a> {
     async fn apply_batch(&mut self, batch: &Batch) -> Result<()> {
         self.session.lease.check()?;
         let connection = &mut self.hands.writer;
+        if let Some(Load::Staged {
+            row_count,
+            last_key,
+        }) = &mut self.gathered
+        {
+            self.worker.stage(connection, batch).await?;
+            *row_count += batch.row_count;
+            last_key.clone_from(&batch.last_key);
+            return Ok(());
+        }
         let loaded = match &mut self.direct {
             Some(direct) if !batch.is_faulty => {
                 direct.apply(&mut self.worker, connection, batch).await?
@@ -277,48 +363,22 @@ impl<'a> EntityWork<'a> {
         }
         self.tally.counts.add(counts);
         self.session.patience.advance();
-        let message = format!(
-            "batch {}: {} rows: {} inserted, {} updated, {} retired, {} set aside",
-            self.worker.number - 1,
-            counts.rows_in,
-            counts.inserted,
-            counts.updated,
-            counts.retired,
-            counts.held + counts.quarantined + counts.conflicted
-        );
-        let level = if counts.held + counts.quarantined + counts.conflicted > 0 {
-            Level::Warn
-        } else {
-            Level::Info
-        };
-        self.session.context.emit(Event::of_entity(
-            level,
-            &self.entity.name,
-            "batch",
-            message,
-            json!(counts),
-        ));
+        self.session
+            .say_batch(&self.entity.name, self.worker.number - 1, &counts);
         self.progress(false);
-        let signal = match end.signal {
-            Signal::Run if self.session.context.interrupt.is_raised() => Signal::Pause,
-            signal => signal,
-        };
-        if signal == Signal::Run {
-            Ok(())
-        } else {
-            Err(stopped(signal))
-        }
+        self.session.stop_if_asked(end.signal)
     }
 
     fn progress(&self, finished: bool) {
-        let done = u64::try_from(self.tally.counts.rows_in).unwrap_or(0);
-        self.session.context.emit(Event::Advanced(Progress {
-            entity: self.entity.name.clone(),
-            phase: "apply",
-            rows_done: done,
-            rows_total: self.rows_total.max(done),
+        if self.gathered.is_some() {
+            return;
+        }
+        self.session.say_progress(
+            &self.entity.name,
+            &self.tally.counts,
+            self.rows_total,
             finished,
-        }));
+        );
     }
 
     /// Applies rows whose missing parent has arrived, until no more are released.
