@@ -11,6 +11,7 @@ mod explain;
 mod faults;
 mod grants;
 mod help;
+mod knots;
 mod modes;
 mod quarantine;
 mod random_values;

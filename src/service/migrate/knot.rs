@@ -19,10 +19,10 @@ use crate::domain::key::Key;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Kind, Result};
 use serde_json::Value;
-use transaction::Transaction;
+use transaction::{Transaction, Worth};
 
 /// Kinds of ends after which the step is taken up again.
-const SAVED_BY_GOING_ON: [Kind; 3] = [Kind::Paused, Kind::Cancelled, Kind::Connect];
+const TAKEN_UP_AGAIN: [Kind; 3] = [Kind::Paused, Kind::Cancelled, Kind::Connect];
 
 /// The work on the entities of one knot in one phase of a session.
 pub(crate) struct Knot<'a> {
@@ -96,7 +96,7 @@ impl<'a> Knot<'a> {
                 Ok(hands)
             }
             // A step that was stopped goes on with the session.
-            Err(error) if SAVED_BY_GOING_ON.contains(&error.kind()) => Err(error),
+            Err(error) if TAKEN_UP_AGAIN.contains(&error.kind()) => Err(error),
             Err(error) => {
                 // The hands went with the failure, which is what matters now.
                 if let Ok(mut control) = self.session.context.target.open().await {
@@ -135,7 +135,7 @@ impl<'a> Knot<'a> {
                 .gather(hands, place, Wanted::Changes, &mut shares)
                 .await?;
         }
-        self.carry_out(&mut hands, shares, false).await?;
+        self.carry_out(&mut hands, shares, Worth::Anything).await?;
         self.release(hands).await
     }
 
@@ -147,7 +147,7 @@ impl<'a> Knot<'a> {
             if is_empty(&keys) || keys == before {
                 return Ok(hands);
             }
-            hands = self.apply_rows(hands, &keys, false).await?;
+            hands = self.apply_rows(hands, &keys, Worth::News).await?;
             before = keys;
         }
     }
@@ -166,7 +166,7 @@ impl<'a> Knot<'a> {
                 own.sort();
                 own.dedup();
             }
-            hands = self.apply_rows(hands, &keys, true).await?;
+            hands = self.apply_rows(hands, &keys, Worth::Success).await?;
         }
         for (entity, tally) in self.entities.iter().zip(&mut self.tallies) {
             let mut work = EntityWork::begin(self.session, entity, 0, hands).await?;
@@ -190,6 +190,10 @@ impl<'a> Knot<'a> {
 
     async fn delete(&mut self, mut hands: Hands, again: bool) -> Result<Hands> {
         let mut shares = Vec::new();
+        let worth = match again {
+            true => Worth::Success,
+            false => Worth::Anything,
+        };
         for place in (0..self.entities.len()).rev() {
             let wanted = match again {
                 true => Wanted::Undeleted,
@@ -197,7 +201,7 @@ impl<'a> Knot<'a> {
             };
             hands = self.gather(hands, place, wanted, &mut shares).await?;
         }
-        self.carry_out(&mut hands, shares, again).await?;
+        self.carry_out(&mut hands, shares, worth).await?;
         Ok(hands)
     }
 
@@ -213,19 +217,14 @@ impl<'a> Knot<'a> {
         Ok(keys)
     }
 
-    async fn apply_rows(
-        &mut self,
-        mut hands: Hands,
-        keys: &Keys,
-        tentative: bool,
-    ) -> Result<Hands> {
+    async fn apply_rows(&mut self, mut hands: Hands, keys: &Keys, worth: Worth) -> Result<Hands> {
         let mut shares = Vec::new();
         for (place, keys) in keys.iter().enumerate() {
             hands = self
                 .gather(hands, place, Wanted::Rows(keys), &mut shares)
                 .await?;
         }
-        self.carry_out(&mut hands, shares, tentative).await?;
+        self.carry_out(&mut hands, shares, worth).await?;
         Ok(hands)
     }
 
@@ -280,10 +279,10 @@ impl<'a> Knot<'a> {
         &mut self,
         hands: &mut Hands,
         shares: Vec<Share>,
-        tentative: bool,
+        worth: Worth,
     ) -> Result<()> {
         if shares.iter().any(|share| share.load.row_count() > 0) {
-            let transaction = Transaction::new(self.session, &self.statements, shares, tentative);
+            let transaction = Transaction::new(self.session, &self.statements, shares, worth);
             let done = transaction.carry_out(&mut hands.writer).await?;
             for it in &done.batches {
                 let name = &self.entities[it.place].name;

@@ -62,12 +62,34 @@ struct Misfits {
     bad: Vec<(usize, usize, Refusal)>,
 }
 
+/// What makes a transaction worth its commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// Whatever became of the rows.
+    Anything,
+    /// More than that all of them are still held.
+    News,
+    /// That a row gets in, or goes.
+    Success,
+}
+
+impl Worth {
+    fn is_met(self, written: &[Written]) -> bool {
+        let mut counts = written.iter().map(|it| it.counts);
+        match self {
+            Worth::Anything => true,
+            Worth::News => counts.any(|it| it.held < it.rows_in),
+            Worth::Success => counts.any(|it| it.let_in() > 0),
+        }
+    }
+}
+
+/// The shares of a knot, on their way into the target.
 pub(super) struct Transaction<'k> {
     session: &'k Session<'k>,
     statements: &'k KnotStatements,
     shares: Vec<Share>,
-    /// Whether it is rolled back when it lets no row in.
-    tentative: bool,
+    worth: Worth,
     /// Whether rows that seem edited were looked at.
     looked: bool,
 }
@@ -77,13 +99,13 @@ impl<'k> Transaction<'k> {
         session: &'k Session<'k>,
         statements: &'k KnotStatements,
         shares: Vec<Share>,
-        tentative: bool,
+        worth: Worth,
     ) -> Self {
         Transaction {
             session,
             statements,
             shares,
-            tentative,
+            worth,
             looked: false,
         }
     }
@@ -112,7 +134,9 @@ impl<'k> Transaction<'k> {
                     };
                     match searched {
                         // What did not go the first time may fail as a whole the second time.
-                        Err(error) if self.tentative && error.kind() == Kind::Drift => {
+                        Err(error)
+                            if self.worth == Worth::Success && error.kind() == Kind::Drift =>
+                        {
                             return Ok(Done::nothing());
                         }
                         searched => searched?,
@@ -149,7 +173,7 @@ impl<'k> Transaction<'k> {
             }
             return Ok(Step::Again);
         }
-        if self.tentative && written.iter().all(|it| it.counts.let_in() == 0) {
+        if !self.worth.is_met(&written) {
             batch::mark(connection, Mark::RollBack).await?;
             return Ok(Step::Nothing);
         }
