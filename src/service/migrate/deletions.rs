@@ -106,7 +106,7 @@ impl EntityWork<'_> {
             .statements
             .keys(keys)
             .map_err(unreadable(&self.entity.name))?;
-        let mut connection = reader(&mut self.hands, self.session).await?;
+        let mut connection = reader(self.hands, self.session).await?;
         let mut there = BTreeSet::new();
         {
             let stream = source::rows(&mut connection, &statement, &self.entity.name).await?;

@@ -112,7 +112,7 @@ pub(crate) struct EntityWork<'a> {
     pub(super) entity: &'a ResolvedEntity,
     pub(super) statements: SourceStatements,
     pub(super) worker: BatchWorker,
-    pub(super) hands: Hands,
+    pub(super) hands: &'a mut Hands,
     tally: Tally,
     rows_total: u64,
     batch_size: usize,
@@ -133,7 +133,7 @@ impl<'a> EntityWork<'a> {
         session: &'a Session<'a>,
         entity: &'a ResolvedEntity,
         rows_total: u64,
-        hands: Hands,
+        hands: &'a mut Hands,
     ) -> Result<EntityWork<'a>> {
         let statements = ApplyStatements::new(entity);
         EntityWork::begin_with(session, entity, rows_total, hands, statements).await
@@ -144,7 +144,7 @@ impl<'a> EntityWork<'a> {
     pub async fn begin_gathering(
         session: &'a Session<'a>,
         entity: &'a ResolvedEntity,
-        hands: Hands,
+        hands: &'a mut Hands,
         statements: ApplyStatements,
         into: Load,
     ) -> Result<EntityWork<'a>> {
@@ -157,7 +157,7 @@ impl<'a> EntityWork<'a> {
         session: &'a Session<'a>,
         entity: &'a ResolvedEntity,
         rows_total: u64,
-        mut hands: Hands,
+        hands: &'a mut Hands,
         statements: ApplyStatements,
     ) -> Result<EntityWork<'a>> {
         let session_id = session.writer.session_id;
@@ -192,14 +192,14 @@ impl<'a> EntityWork<'a> {
         })
     }
 
-    /// Ends the phase and gives hands and counts back.
-    pub fn end(self) -> (Hands, Tally) {
-        (self.hands, self.tally)
+    /// Ends the phase and returns what was done.
+    pub fn end(self) -> Tally {
+        self.tally
     }
 
-    /// Ends the gathering and gives back what was gathered, with the worker that can apply it.
-    pub fn end_gathering(self) -> (Hands, BatchWorker, Option<Load>, Tally) {
-        (self.hands, self.worker, self.gathered, self.tally)
+    /// Ends the gathering and returns what was gathered, with the worker that can apply it.
+    pub fn end_gathering(self) -> (BatchWorker, Option<Load>, Tally) {
+        (self.worker, self.gathered, self.tally)
     }
 
     /// Records the state of the entity's step.
@@ -300,7 +300,7 @@ impl<'a> EntityWork<'a> {
             sorts_out: self.direct.is_some(),
             gathers_from: self.gathered.as_ref().map(Load::row_count),
         };
-        let mut source = reader(&mut self.hands, self.session).await?;
+        let mut source = reader(self.hands, self.session).await?;
         let statement = statement.clone();
         let (send, mut receive) = channel::<Batch>(1);
         let reading = tokio::spawn(async move {

@@ -9,6 +9,7 @@ mod transaction;
 use super::batch::{BatchWorker, Load};
 use super::entity::{EntityWork, Session, Tally, unreadable};
 use super::hands::Hands;
+use super::session::step_state;
 use crate::db::control::batch::{self, Checks};
 use crate::db::control::detection;
 use crate::db::control::quarantine::refused_by_others;
@@ -17,12 +18,9 @@ use crate::db::server::Connection;
 use crate::db::statement::knot::KnotStatements;
 use crate::domain::key::Key;
 use crate::domain::resolve::ResolvedEntity;
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use serde_json::Value;
 use transaction::{Transaction, Worth};
-
-/// Kinds of ends after which the step is taken up again.
-const TAKEN_UP_AGAIN: [Kind; 3] = [Kind::Paused, Kind::Cancelled, Kind::Connect];
 
 /// The work on the entities of one knot in one phase of a session.
 pub(crate) struct Knot<'a> {
@@ -83,28 +81,19 @@ impl<'a> Knot<'a> {
     /// Applies the changes of all entities, then what waits for them, and records their steps.
     pub async fn changes_step(
         &mut self,
-        mut hands: Hands,
+        hands: &mut Hands,
         wave: i32,
         totals: &[u64],
-    ) -> Result<Hands> {
-        self.save_steps(&mut hands.control, wave, totals, "running")
-            .await?;
-        match self.apply_changes(hands).await {
-            Ok(mut hands) => {
-                self.save_steps(&mut hands.control, wave, totals, "completed")
-                    .await?;
-                Ok(hands)
-            }
-            // A step that was stopped goes on with the session.
-            Err(error) if TAKEN_UP_AGAIN.contains(&error.kind()) => Err(error),
-            Err(error) => {
-                // The hands went with the failure, which is what matters now.
-                if let Ok(mut control) = self.session.context.target.open().await {
-                    let _ = self.save_steps(&mut control, wave, totals, "failed").await;
-                }
-                Err(error)
-            }
-        }
+    ) -> Result<()> {
+        let control = &mut hands.control;
+        self.save_steps(control, wave, totals, "running").await?;
+        let applied = self.apply_changes(hands).await;
+        let control = &mut hands.control;
+        let saved = self
+            .save_steps(control, wave, totals, step_state(&applied))
+            .await;
+        applied?;
+        saved
     }
 
     async fn save_steps(
@@ -128,67 +117,64 @@ impl<'a> Knot<'a> {
         Ok(())
     }
 
-    async fn apply_changes(&mut self, mut hands: Hands) -> Result<Hands> {
+    async fn apply_changes(&mut self, hands: &mut Hands) -> Result<()> {
         let mut shares = Vec::new();
         for place in 0..self.entities.len() {
-            hands = self
-                .gather(hands, place, Wanted::Changes, &mut shares)
+            self.gather(hands, place, Wanted::Changes, &mut shares)
                 .await?;
         }
-        self.carry_out(&mut hands, shares, Worth::Anything).await?;
+        self.carry_out(hands, shares, Worth::Anything).await?;
         self.release(hands).await
     }
 
     /// Applies rows whose missing parents have arrived or can come with them, until no more are released.
-    pub async fn release(&mut self, mut hands: Hands) -> Result<Hands> {
+    pub async fn release(&mut self, hands: &mut Hands) -> Result<()> {
         let mut before = Vec::new();
         loop {
-            let keys = self.releasable(&mut hands, false).await?;
+            let keys = self.releasable(hands, false).await?;
             if is_empty(&keys) || keys == before {
-                return Ok(hands);
+                return Ok(());
             }
-            hands = self.apply_rows(hands, &keys, Worth::News).await?;
+            self.apply_rows(hands, &keys, Worth::News).await?;
             before = keys;
         }
     }
 
     /// Tries the rows once more that other rows stood in the way of, with the rows that wait for them.
-    pub async fn retry_refused(&mut self, mut hands: Hands) -> Result<Hands> {
+    pub async fn retry_refused(&mut self, hands: &mut Hands) -> Result<()> {
         let mut refused = Keys::new();
         for entity in &self.entities {
             let stored = refused_by_others(&mut hands.control, &entity.name).await?;
             refused.push(keys_of(entity, &stored)?);
         }
         if !is_empty(&refused) {
-            let mut keys = self.releasable(&mut hands, true).await?;
+            let mut keys = self.releasable(hands, true).await?;
             for (own, more) in keys.iter_mut().zip(refused) {
                 own.extend(more);
                 own.sort();
                 own.dedup();
             }
-            hands = self.apply_rows(hands, &keys, Worth::Success).await?;
+            self.apply_rows(hands, &keys, Worth::Success).await?;
         }
         for (entity, tally) in self.entities.iter().zip(&mut self.tallies) {
             let mut work = EntityWork::begin(self.session, entity, 0, hands).await?;
             work.retry_refused().await?;
-            let (back, done) = work.end();
-            hands = back;
-            tally.add(done);
+            tally.add(work.end());
         }
         self.release(hands).await
     }
 
     /// Carries the delete policies out for what is gone.
-    pub async fn apply_deletions(&mut self, hands: Hands) -> Result<Hands> {
+    pub async fn apply_deletions(&mut self, hands: &mut Hands) -> Result<()> {
         self.delete(hands, false).await
     }
 
     /// Tries the deletions again that other rows stood in the way of.
-    pub async fn retry_deletions(&mut self, hands: Hands) -> Result<Hands> {
+    pub async fn retry_deletions(&mut self, hands: &mut Hands) -> Result<()> {
         self.delete(hands, true).await
     }
 
-    async fn delete(&mut self, mut hands: Hands, again: bool) -> Result<Hands> {
+    async fn delete(&mut self, hands: &mut Hands, again: bool) -> Result<()> {
         let mut shares = Vec::new();
         let worth = match again {
             true => Worth::Success,
@@ -199,10 +185,9 @@ impl<'a> Knot<'a> {
                 true => Wanted::Undeleted,
                 false => Wanted::Deletions,
             };
-            hands = self.gather(hands, place, wanted, &mut shares).await?;
+            self.gather(hands, place, wanted, &mut shares).await?;
         }
-        self.carry_out(&mut hands, shares, worth).await?;
-        Ok(hands)
+        self.carry_out(hands, shares, worth).await
     }
 
     async fn releasable(&self, hands: &mut Hands, retried: bool) -> Result<Keys> {
@@ -217,25 +202,23 @@ impl<'a> Knot<'a> {
         Ok(keys)
     }
 
-    async fn apply_rows(&mut self, mut hands: Hands, keys: &Keys, worth: Worth) -> Result<Hands> {
+    async fn apply_rows(&mut self, hands: &mut Hands, keys: &Keys, worth: Worth) -> Result<()> {
         let mut shares = Vec::new();
         for (place, keys) in keys.iter().enumerate() {
-            hands = self
-                .gather(hands, place, Wanted::Rows(keys), &mut shares)
+            self.gather(hands, place, Wanted::Rows(keys), &mut shares)
                 .await?;
         }
-        self.carry_out(&mut hands, shares, worth).await?;
-        Ok(hands)
+        self.carry_out(hands, shares, worth).await
     }
 
     /// Reads what one entity brings along.
     async fn gather(
         &mut self,
-        hands: Hands,
+        hands: &mut Hands,
         place: usize,
         wanted: Wanted<'_>,
         shares: &mut Vec<Share>,
-    ) -> Result<Hands> {
+    ) -> Result<()> {
         let into = match wanted {
             Wanted::Changes | Wanted::Rows(_) => Load::Staged {
                 row_count: 0,
@@ -257,7 +240,7 @@ impl<'a> Knot<'a> {
             Wanted::Deletions => work.apply_deletions().await?,
             Wanted::Undeleted => work.retry_deletions().await?,
         }
-        let (hands, mut worker, load, tally) = work.end_gathering();
+        let (mut worker, load, tally) = work.end_gathering();
         // A row that was released but is gone from the source is the deletions' matter.
         if matches!(wanted, Wanted::Changes) {
             self.tallies[place].add(tally);
@@ -271,7 +254,7 @@ impl<'a> Knot<'a> {
             worker,
             load,
         });
-        Ok(hands)
+        Ok(())
     }
 
     /// Carries everything out that was gathered, and reports it.

@@ -391,10 +391,10 @@ impl Run<'_> {
         let found: Option<Vec<&ResolvedEntity>> = found.collect();
         let entities =
             found.ok_or_else(|| Error::new(Kind::Unexpected, "a planned entity is gone"))?;
-        let (hands, _slot) = pool.take().await?;
-        let (hands, tallies) = match entities.as_slice() {
-            [entity] => self.alone(session, entity, hands, phase).await?,
-            _ => together(session, entities, hands, phase).await?,
+        let (mut hands, _slot) = pool.take().await?;
+        let tallies = match entities.as_slice() {
+            [entity] => vec![self.alone(session, entity, &mut hands, phase).await?],
+            _ => together(session, entities, &mut hands, phase).await?,
         };
         pool.give_back(hands).await;
         let names = unit.iter().map(|it| it.entity.clone());
@@ -405,9 +405,9 @@ impl Run<'_> {
         &self,
         session: &Session<'_>,
         entity: &ResolvedEntity,
-        hands: Hands,
+        hands: &mut Hands,
         phase: Phase<'_>,
-    ) -> Result<(Hands, Vec<Tally>)> {
+    ) -> Result<Tally> {
         let total = match phase {
             Phase::Changes { counts, .. } => changes_of(counts, &entity.name),
             _ => 0,
@@ -424,8 +424,7 @@ impl Run<'_> {
                 work.release().await?;
             }
         }
-        let (hands, tally) = work.end();
-        Ok((hands, vec![tally]))
+        Ok(work.end())
     }
 
     async fn changes_step(&self, work: &mut EntityWork<'_>, wave: i32, total: u64) -> Result<()> {
@@ -436,13 +435,7 @@ impl Run<'_> {
             work.release().await
         };
         let applied = applied.await;
-        let state = match &applied {
-            Ok(()) => "completed",
-            // A step that was stopped on request goes on with the session.
-            Err(error) if matches!(error.kind(), Kind::Paused | Kind::Cancelled) => "running",
-            Err(_) => "failed",
-        };
-        let saved = work.save_step(wave, state, rows).await;
+        let saved = work.save_step(wave, step_state(&applied), rows).await;
         applied?;
         saved
     }
@@ -479,6 +472,16 @@ impl Run<'_> {
     }
 }
 
+/// The state of a step that ended so.
+pub(super) fn step_state(applied: &Result<()>) -> &'static str {
+    match applied {
+        Ok(()) => "completed",
+        // A step that was stopped on request goes on with the session.
+        Err(error) if matches!(error.kind(), Kind::Paused | Kind::Cancelled) => "running",
+        Err(_) => "failed",
+    }
+}
+
 /// What all batches of the session did, those of an earlier process included.
 fn batch_counts(step: &sessions::StepRow) -> BatchCounts {
     BatchCounts {
@@ -497,13 +500,13 @@ fn batch_counts(step: &sessions::StepRow) -> BatchCounts {
 async fn together(
     session: &Session<'_>,
     entities: Vec<&ResolvedEntity>,
-    hands: Hands,
+    hands: &mut Hands,
     phase: Phase<'_>,
-) -> Result<(Hands, Vec<Tally>)> {
+) -> Result<Vec<Tally>> {
     let names = entities.iter().map(|it| it.name.clone());
     let names: Vec<String> = names.collect();
     let mut knot = Knot::new(session, entities);
-    let hands = match phase {
+    match phase {
         Phase::Changes { wave, counts } => {
             let totals = names.iter().map(|name| changes_of(counts, name));
             let totals: Vec<u64> = totals.collect();
@@ -514,9 +517,9 @@ async fn together(
         Phase::Redeletions => knot.retry_deletions(hands).await?,
         Phase::Retries => knot.retry_refused(hands).await?,
         // Entities are loosened one by one.
-        Phase::Loosening(_) => hands,
-    };
-    Ok((hands, knot.end()))
+        Phase::Loosening(_) => {}
+    }
+    Ok(knot.end())
 }
 
 type Tallies = BTreeMap<String, Tally>;
