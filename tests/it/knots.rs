@@ -431,3 +431,46 @@ async fn without_foreign_keys_a_circle_goes_together_as_well() {
         .await;
     arrived(&bench).await;
 }
+
+/// Rows of one table: pairs, half of which lie in other batches, and a ring behind which others wait.
+const THEMSELVES: &str =
+    "create table item (id integer primary key, up integer not null, name text);
+    insert into item select g, 61 - g, 'n' || g from generate_series(1, 60) g;
+    insert into item select g, 100 + (g - 99) % 30, 'n' || g from generate_series(100, 129) g;
+    insert into item select g, g - 100, 'n' || g from generate_series(200, 220) g;";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_one_table_that_need_each_other_go_together_whatever_their_batches() {
+    for (check, missing) in [
+        ("references items", "hold"),
+        ("references items deferrable", "quarantine"),
+        ("", "hold"),
+    ] {
+        let target = format!(
+            "create table items (id uuid primary key, legacy_id integer, up uuid not null {check}, name varchar(8));"
+        );
+        let mapping = format!(
+            "[entities.items]\nsource = \"item\"\ntarget = \"items\"\ndelete = \"delete\"\n\
+             legacy = {{ id = \"legacy_id\" }}\n[entities.items.columns]\nname = {{}}\n\
+             up = {{ ref = \"items\", by = \"up\", missing = \"{missing}\" }}\n"
+        );
+        let bench = Bench::with_tables(THEMSELVES, &target, &mapping).await;
+        bench.migrate_with(SMALL, 0).await;
+        let source = "select id || '|' || up || '|' || name from item order by id";
+        let found = "select i.legacy_id::text, u.legacy_id::text, i.name from items i join items u on u.id = i.up order by i.legacy_id";
+        let same = async || {
+            let wanted = lines(&bench, Side::Source, source).await;
+            assert_eq!(lines(&bench, Side::Target, found).await, wanted, "{check}");
+            settled(&bench).await;
+        };
+        same().await;
+        stays(&bench, 0).await;
+        // A pair that goes, one that comes, and the end of the ring, which row 230 enters.
+        let edits = "delete from item where id in (7, 54); insert into item values (7000, 7001, 'a'), (7001, 7000, 'b'); \
+            insert into item values (230, 129, 'r'); update item set up = 230 where id = 128;";
+        bench.on(Side::Source, edits).await;
+        bench.migrate_with(&["--batch-size", "1"], 0).await;
+        same().await;
+        stays(&bench, 0).await;
+    }
+}

@@ -69,7 +69,8 @@ impl KnotStatements {
                     .position(|parent| parent.name == it.entity)?;
                 let checks = &mut entity.checked_at_once(&it.column, entities[parent]);
                 let key = (it.column.clone(), it.entity.clone());
-                checks.next().is_none().then(|| (key, stage(parent)))
+                let waits = entities.len() == 1 || checks.next().is_none();
+                waits.then(|| (key, stage(parent)))
             });
             Member {
                 ahead: ahead.collect(),
@@ -88,6 +89,20 @@ impl KnotStatements {
         let member = &self.members[place];
         let ahead = Some(member.ahead.clone());
         ApplyStatements::in_stage(&member.entity, &member.stage, ahead)
+    }
+
+    /// Tells whether rows that need each other must be written by one statement, since a foreign key checks
+    /// them right after it. Only one entity by itself can be written so.
+    pub fn is_checked_at_once(&self) -> bool {
+        let [member] = self.members.as_slice() else {
+            return false;
+        };
+        let mut needs = member.needs();
+        needs.any(|it| {
+            let own = it.is_self(&member.entity);
+            let checks = &mut member.entity.checked_at_once(&it.column, &member.entity);
+            own && checks.next().is_some()
+        })
     }
 
     fn place_of(&self, entity: &str) -> Option<usize> {

@@ -12,7 +12,7 @@ use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{
     ColumnRef, ConflictPolicy, DeletePolicy, Entity, IdStrategy, JoinKind, Mapping, MappingIssue,
-    SourceRelation, Spot,
+    Missing, SourceRelation, Spot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -148,6 +148,14 @@ impl ResolvedEntity {
     /// Tells whether rows refer to rows of the same entity.
     pub fn is_self_referencing(&self) -> bool {
         self.parents().contains(self.name.as_str())
+    }
+
+    /// Tells whether a row may have to wait for another row of the same entity.
+    pub fn needs_itself(&self) -> bool {
+        let mut columns = self.columns.iter();
+        columns.any(|it| {
+            it.missing() != Some(Missing::Null) && it.parents().contains(&self.name.as_str())
+        })
     }
 
     /// Returns the foreign keys that check a reference at once, so that its parent must be written first.

@@ -4,6 +4,7 @@ use super::batch::{BatchEnd, BatchWorker, Load};
 use super::budget::QuarantineBudget;
 use super::direct::DirectLoad;
 use super::hands::{Hands, reader};
+use super::knot::Knot;
 use super::reader::{Batch, Packer};
 use super::stopped;
 use crate::context::Context;
@@ -387,6 +388,7 @@ impl<'a> EntityWork<'a> {
     /// `missing = "quarantine"` is carried out.
     pub async fn release(&mut self) -> Result<()> {
         self.release_arrived().await?;
+        self.release_circles().await?;
         let Some(statement) = ledger::waiting_for_themselves(self.entity) else {
             return Ok(());
         };
@@ -402,6 +404,22 @@ impl<'a> EntityWork<'a> {
         }
         self.worker.statements.strict = false;
         self.tally.vanished = vanished;
+        Ok(())
+    }
+
+    /// Applies rows together that wait for each other, because they lay in different batches.
+    async fn release_circles(&mut self) -> Result<()> {
+        if !self.entity.needs_itself() {
+            return Ok(());
+        }
+        let mut knot = Knot::new(self.session, vec![self.entity]);
+        knot.release(self.hands).await?;
+        for tally in knot.end() {
+            self.tally.add(tally);
+        }
+        let (control, name) = (&mut self.hands.control, &self.entity.name);
+        let session_id = self.session.writer.session_id;
+        (self.worker.number, _) = detection::resume_point(control, session_id, name).await?;
         Ok(())
     }
 

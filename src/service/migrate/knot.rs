@@ -2,7 +2,7 @@
 //!
 //! What is to be done is gathered first: rows in one stage table for each entity, keys that are gone in
 //! lists. Then all of it goes in one transaction ([`transaction`]), at the end of which the target checks
-//! the references.
+//! the references. One entity by itself is a knot as far as its rows wait for each other.
 
 mod transaction;
 
@@ -57,6 +57,9 @@ enum Wanted<'k> {
 
 /// Keys of every entity, by its place.
 type Keys = Vec<Vec<Key>>;
+
+/// So many rows are written by one statement where a foreign key does not let them be parted.
+const ROWS_AT_ONCE: usize = 20_000;
 
 fn is_empty(keys: &Keys) -> bool {
     keys.iter().all(Vec::is_empty)
@@ -132,7 +135,7 @@ impl<'a> Knot<'a> {
         let mut before = Vec::new();
         loop {
             let keys = self.releasable(hands, false).await?;
-            if is_empty(&keys) || keys == before {
+            if is_empty(&keys) || keys == before || self.is_too_much(&keys) {
                 return Ok(());
             }
             self.apply_rows(hands, &keys, Worth::News).await?;
@@ -202,6 +205,10 @@ impl<'a> Knot<'a> {
         Ok(keys)
     }
 
+    fn is_too_much(&self, keys: &Keys) -> bool {
+        self.statements.is_checked_at_once() && keys.iter().any(|it| it.len() > ROWS_AT_ONCE)
+    }
+
     async fn apply_rows(&mut self, hands: &mut Hands, keys: &Keys, worth: Worth) -> Result<()> {
         let mut shares = Vec::new();
         for (place, keys) in keys.iter().enumerate() {
@@ -250,11 +257,18 @@ impl<'a> Knot<'a> {
         shares.push(Share {
             place,
             revisits: std::mem::take(&mut worker.revisits),
-            ranges: parts(load.row_count(), session.batch_size),
+            ranges: parts(load.row_count(), self.rows_of_a_part()),
             worker,
             load,
         });
         Ok(())
+    }
+
+    fn rows_of_a_part(&self) -> usize {
+        match self.statements.is_checked_at_once() {
+            true => ROWS_AT_ONCE,
+            false => self.session.batch_size,
+        }
     }
 
     /// Carries everything out that was gathered, and reports it.
@@ -273,10 +287,7 @@ impl<'a> Knot<'a> {
                 self.session.say_batch(name, it.number, &it.counts);
             }
             self.session.patience.advance();
-            for (entity, tally) in self.entities.iter().zip(&self.tallies) {
-                self.session
-                    .say_progress(&entity.name, &tally.counts, 0, true);
-            }
+            self.say_progress();
             if done.batches.iter().any(|it| it.counts.quarantined > 0) {
                 self.session.check_budget(&mut hands.control).await?;
             }
@@ -284,6 +295,19 @@ impl<'a> Knot<'a> {
         }
         let drop = self.statements.drop();
         batch::run(&mut hands.writer, "dropping the stage tables", &drop).await
+    }
+}
+
+impl Knot<'_> {
+    fn say_progress(&self) {
+        if self.entities.len() == 1 {
+            // Its phase is not over, and reports for itself.
+            return;
+        }
+        for (entity, tally) in self.entities.iter().zip(&self.tallies) {
+            let counts = &tally.counts;
+            self.session.say_progress(&entity.name, counts, 0, true);
+        }
     }
 }
 

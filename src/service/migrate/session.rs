@@ -424,7 +424,15 @@ impl Run<'_> {
                 work.release().await?;
             }
         }
-        Ok(work.end())
+        let mut tally = work.end();
+        if matches!(phase, Phase::Redeletions) && entity.needs_itself() {
+            let mut knot = Knot::new(session, vec![entity]);
+            knot.retry_deletions(hands).await?;
+            for more in knot.end() {
+                tally.add(more);
+            }
+        }
+        Ok(tally)
     }
 
     async fn changes_step(&self, work: &mut EntityWork<'_>, wave: i32, total: u64) -> Result<()> {
