@@ -474,3 +474,75 @@ async fn rows_of_one_table_that_need_each_other_go_together_whatever_their_batch
         stays(&bench, 0).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generic_references_close_a_circle_too() {
+    let source = "
+        create table item (id text primary key, note integer not null);
+        create table mate (id integer primary key, note integer not null);
+        create table note (id integer primary key, kind integer, about text not null);
+        create table memo (id integer primary key, kind integer, about integer not null);
+        insert into item select 'i' || g, g from generate_series(1, 30) g;
+        insert into mate select g, 31 - g from generate_series(1, 30) g;
+        insert into note select g, 1, case g when 5 then 'nobody' else 'i' || g end from generate_series(1, 30) g;
+        insert into memo select g, 1 + g % 2, case g when 9 then 99 else g end from generate_series(1, 30) g;
+        alter table mate add memo integer not null default 0; update mate set memo = id;";
+    let target = "
+        create table items (id uuid primary key, legacy_id text, note uuid not null);
+        create table mates (id uuid primary key, legacy_id integer, note uuid not null, memo uuid not null);
+        create table notes (id uuid primary key, item uuid not null references items deferrable);
+        create table memos (id uuid primary key, kind text not null, about uuid not null);
+        alter table items add foreign key (note) references notes deferrable;
+        alter table mates add foreign key (note) references notes;
+        alter table mates add foreign key (memo) references memos;";
+    let mapping = r#"
+[entities.items]
+source = "item"
+target = "items"
+legacy = { id = "legacy_id" }
+[entities.items.columns]
+note = { ref = "notes", by = "note" }
+[entities.notes]
+source = "note"
+target = "notes"
+ignore = ["kind"]
+[entities.notes.columns]
+item = { ref = "items", by = "about", missing = "quarantine" }
+[entities.memos]
+source = "memo"
+target = "memos"
+[entities.memos.columns]
+kind = { column = "kind", codes = { 1 = "mate", 2 = "memo" } }
+about = { poly = { type = "kind", id = "about", map = { 1 = "mates", 2 = "memos" } } }
+[entities.mates]
+source = "mate"
+target = "mates"
+legacy = { id = "legacy_id" }
+[entities.mates.columns]
+note = { ref = "notes", by = "note" }
+memo = { ref = "memos", by = "memo" }
+"#;
+    let bench = Bench::with_tables(source, target, mapping).await;
+    bench.migrate_with(SMALL, 3).await;
+    let aside = [
+        "items i5 held 23503",
+        "mates 9 held 23503",
+        "mates 26 held 23503",
+        "memos 9 held 23503",
+        "memos 26 held 23503",
+        "notes 5 open 23503",
+    ];
+    assert_eq!(bench.set_aside().await, aside);
+    bench.writes_nothing_more(3).await;
+    bench
+        .on(
+            Side::Source,
+            "update note set about = 'i5' where id = 5; update memo set about = 9 where id = 9",
+        )
+        .await;
+    bench.migrate_with(SMALL, 0).await;
+    let whole = "select count(*) from mates t join notes n on n.id = t.note join items i on i.note = n.id and n.item = i.id \
+        join memos m on m.id = t.memo and (m.kind = 'memo' and m.about = m.id or m.kind = 'mate' and m.about = t.id)";
+    assert_eq!(bench.in_target(whole).await, 30);
+    bench.writes_nothing_more(0).await;
+}
