@@ -200,16 +200,16 @@ fn refuse_circle(cycle: &Cycle) -> Error {
     let ways = cycle.constraints.iter().map(|(table, constraint)| {
         format!("alter table {table} alter constraint {constraint} deferrable")
     });
+    let checks = printable(&checks.collect::<Vec<_>>().join(", "));
+    let ways = printable(&ways.collect::<Vec<_>>().join("; "));
     Error::new(Kind::Drift, cycle.to_string())
         .cause(format!(
-            "these foreign keys check the references as soon as a row is written: {}",
-            checks.collect::<Vec<_>>().join(", ")
+            "these foreign keys check the references as soon as a row is written: {checks}"
         ))
         .state("nothing was started")
         .next(format!(
             "let one of the references be `missing = \"null\"` on a nullable column, or let foreign keys be checked \
-             at the end of a transaction, as many as close the circle: {}",
-            ways.collect::<Vec<_>>().join("; ")
+             at the end of a transaction, as many as close the circle: {ways}"
         ))
 }
 

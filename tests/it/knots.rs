@@ -4,8 +4,9 @@
 
 use crate::support::Bench;
 use crate::support::command::run;
-use crate::support::tables::refused;
+use crate::support::tables::{execute, refused};
 use diffmig::domain::connection::Side;
+use std::time::{Duration, Instant};
 
 /// One ring of a hundred items and a hundred mates, in which neighbours lie in different batches.
 const RING: &str = "
@@ -545,4 +546,36 @@ memo = { ref = "memos", by = "memo" }
         join memos m on m.id = t.memo and (m.kind = 'memo' and m.about = m.id or m.kind = 'mate' and m.about = t.id)";
     assert_eq!(bench.in_target(whole).await, 30);
     bench.writes_nothing_more(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_circle_is_not_committed_under_a_lease_that_was_taken() {
+    let bench = Bench::with_tables(RING, TARGET, MAPPING).await;
+    let mut blocker = bench.target().await;
+    execute(
+        &mut blocker,
+        "begin; lock table public.mates in access exclusive mode",
+    )
+    .await;
+    let mut child = bench.spawn(&["migrate", "--batch-size", "7", "-q"]);
+    // Items are written, mates wait for the table. The lease is free to be taken, and is.
+    let in_flight = "select count(*) from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a using (pid) \
+        where a.application_name like 'diffmig%' and not l.granted and l.relation = 'public.mates'::regclass \
+        and a.query like 'with recursive%'";
+    let began = Instant::now();
+    while bench.in_target(in_flight).await == 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "nothing waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let taken = "set lock_timeout = '300ms'; \
+        update diffmig.lease set epoch = epoch + 1, session_id = gen_random_uuid()";
+    bench.on(Side::Target, taken).await;
+    execute(&mut blocker, "rollback").await;
+    let code = tokio::task::spawn_blocking(move || child.wait().unwrap().code());
+    assert_eq!(code.await.unwrap(), Some(16));
+    assert_eq!(bench.in_target("select count(*) from items").await, 0);
+    assert_eq!(
+        bench.in_target("select count(*) from diffmig.batch").await,
+        0
+    );
 }

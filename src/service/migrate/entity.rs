@@ -80,6 +80,14 @@ impl Session<'_> {
         }));
     }
 
+    /// Ends the session in the middle of work of which nothing is committed, when a signal asks for it.
+    pub fn stop_if_interrupted(&self) -> Result<()> {
+        match self.context.interrupt.signal() {
+            Some(_) => Err(stopped(Signal::Pause)),
+            None => Ok(()),
+        }
+    }
+
     /// Ends the session at a batch boundary when operators, a signal or the clock ask for it.
     pub fn stop_if_asked(&self, signal: Signal) -> Result<()> {
         match signal {
@@ -335,6 +343,7 @@ impl<'a> EntityWork<'a> {
             last_key,
         }) = &mut self.gathered
         {
+            self.session.stop_if_interrupted()?;
             self.worker.stage(connection, batch).await?;
             *row_count += batch.row_count;
             last_key.clone_from(&batch.last_key);

@@ -14,8 +14,9 @@ use crate::domain::key::Key;
 use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
 use crate::service::migrate::batch::{Load, SEARCH_ROUNDS, TRANSIENT_TRIES};
+use crate::service::migrate::bisect::BadRow;
 use crate::service::migrate::entity::Session;
-use crate::service::migrate::{bisect, edits, stopped};
+use crate::service::migrate::{bisect, edits};
 use std::time::{Duration, Instant};
 
 /// A part of a share that was written by one statement.
@@ -58,8 +59,8 @@ enum Step {
 struct Misfits {
     /// Share and ordinals of rows that were to come and did not.
     absent: Vec<(usize, Vec<i32>)>,
-    /// Share and ordinal of rows whose reference leads nowhere, or that are still referred to.
-    bad: Vec<(usize, usize, Refusal)>,
+    /// Share and rows whose reference leads nowhere, or that are still referred to.
+    bad: Vec<(usize, Vec<BadRow>)>,
 }
 
 /// What makes a transaction worth its commit.
@@ -115,6 +116,17 @@ impl<'k> Transaction<'k> {
     /// # Errors
     /// The target refuses everything, or cannot be reached; nothing is written then.
     pub async fn carry_out(mut self, connection: &mut Connection) -> Result<Done> {
+        match self.try_all(connection).await {
+            // What did not go the first time may fail as a whole the second time.
+            Err(error) if self.worth == Worth::Success && error.kind() == Kind::Drift => {
+                batch::mark(connection, Mark::RollBack).await?;
+                Ok(Done::nothing())
+            }
+            ended => ended,
+        }
+    }
+
+    async fn try_all(&mut self, connection: &mut Connection) -> Result<Done> {
         let (mut tries, mut rounds) = (0, 0);
         loop {
             let disturbed = match self.attempt(connection).await? {
@@ -128,23 +140,11 @@ impl<'k> Transaction<'k> {
                 }
                 Step::Refused(index, refusal) => {
                     rounds += 1;
-                    let searched = if rounds > SEARCH_ROUNDS * self.shares.len() {
-                        Err(bisect::systemic(
-                            &self.shares[index].worker.entity,
-                            &refusal,
-                        ))
-                    } else {
-                        self.search(connection, index).await
-                    };
-                    match searched {
-                        // What did not go the first time may fail as a whole the second time.
-                        Err(error)
-                            if self.worth == Worth::Success && error.kind() == Kind::Drift =>
-                        {
-                            return Ok(Done::nothing());
-                        }
-                        searched => searched?,
+                    if rounds > SEARCH_ROUNDS * self.shares.len() {
+                        let name = &self.shares[index].worker.entity;
+                        return Err(bisect::systemic(name, &refusal));
                     }
+                    self.search(connection, index).await?
                 }
             };
             if let Some(error) = disturbed {
@@ -228,10 +228,7 @@ impl<'k> Transaction<'k> {
         let mut seen = 0;
         for (first, last) in &share.ranges {
             self.session.lease.check()?;
-            if self.session.context.interrupt.signal().is_some() {
-                batch::mark(connection, Mark::RollBack).await?;
-                return Err(stopped(Signal::Pause));
-            }
+            self.session.stop_if_interrupted()?;
             let attempt = share.worker.attempt(connection, &share.load, *first, *last);
             let step = match attempt.await? {
                 Attempt::Applied { counts, edited } => {
@@ -292,9 +289,9 @@ impl<'k> Transaction<'k> {
                 .leave_out(self.shares[index].place, &ordinals);
             batch::run(connection, "leaving rows out", &leave).await?;
         }
-        for (index, ordinal, refusal) in misfits.bad {
+        for (index, bad) in misfits.bad {
             let Share { worker, load, .. } = &mut self.shares[index];
-            worker.mark_bad(connection, load, ordinal, &refusal).await?;
+            bisect::mark_all(worker, connection, load, &bad).await?;
         }
         Ok(())
     }
@@ -381,14 +378,19 @@ impl Misfits {
         reason: &str,
     ) -> Result<()> {
         for check in checks {
-            for ordinal in batch::ordinals(connection, &check.statement).await? {
-                let refusal = Refusal {
+            let found = batch::ordinals(connection, &check.statement).await?;
+            let found = found.into_iter().filter_map(|it| usize::try_from(it).ok());
+            let bad = found.map(|ordinal| BadRow {
+                ordinal: offset + ordinal,
+                refusal: Refusal {
                     sqlstate: "23503".into(),
                     place: Some(check.constraint.clone()),
                     reason: reason.into(),
-                };
-                let ordinal = usize::try_from(ordinal).unwrap_or(0);
-                self.bad.push((index, offset + ordinal, refusal));
+                },
+            });
+            let bad: Vec<BadRow> = bad.collect();
+            if !bad.is_empty() {
+                self.bad.push((index, bad));
             }
         }
         Ok(())
