@@ -14,7 +14,7 @@ use crate::domain::event::Event;
 use crate::domain::identifier::{QualifiedName, printable};
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{Mapping, SourceRelation};
-use crate::domain::plan::{Plan, plan};
+use crate::domain::plan::{Cycle, Plan, plan};
 use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
 use crate::error::{Error, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,11 +143,7 @@ impl Context {
         refuse_row_security(&source, &mut reader, &entities).await?;
         refuse_row_security(&target, &mut writer, &entities).await?;
         check_on_source(&mut reader, &entities).await?;
-        let plan = plan(&entities).map_err(|cycle| {
-            Error::new(Kind::Drift, cycle.to_string())
-                .state("nothing was started")
-                .next("let one of the references be `missing = \"null\"` on a nullable column")
-        })?;
+        let plan = plan(&entities).map_err(|cycle| refuse_circle(&cycle))?;
         Ok(Context {
             source,
             target,
@@ -195,6 +191,26 @@ impl Context {
         }
         Ok(chosen)
     }
+}
+
+/// Names what checks the references of a circle too early, and both ways out.
+fn refuse_circle(cycle: &Cycle) -> Error {
+    let checks = cycle.constraints.iter();
+    let checks = checks.map(|(table, constraint)| format!("{constraint} of {table}"));
+    let ways = cycle.constraints.iter().map(|(table, constraint)| {
+        format!("alter table {table} alter constraint {constraint} deferrable")
+    });
+    let checks = printable(&checks.collect::<Vec<_>>().join(", "));
+    let ways = printable(&ways.collect::<Vec<_>>().join("; "));
+    Error::new(Kind::Drift, cycle.to_string())
+        .cause(format!(
+            "these foreign keys check the references as soon as a row is written: {checks}"
+        ))
+        .state("nothing was started")
+        .next(format!(
+            "let one of the references be `missing = \"null\"` on a nullable column, or let foreign keys be checked \
+             at the end of a transaction, as many as close the circle: {ways}"
+        ))
 }
 
 /// Which entities a command works on.

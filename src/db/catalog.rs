@@ -5,7 +5,8 @@ use super::grants::Need;
 use super::server::Connection;
 use super::statement::Statement;
 use crate::domain::catalog::{
-    Catalog, Column, ColumnType, DatabaseIdentity, Referrer, RelationKind, Table, UniqueColumn,
+    Catalog, Column, ColumnType, DatabaseIdentity, ForeignKey, Referrer, RelationKind, Table,
+    UniqueColumn,
 };
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
@@ -17,6 +18,7 @@ const TABLES: &str = include_str!("catalog/tables.sql");
 const COLUMNS: &str = include_str!("catalog/columns.sql");
 const UNIQUE_COLUMNS: &str = include_str!("catalog/unique_columns.sql");
 const REFERRERS: &str = include_str!("catalog/referrers.sql");
+const FOREIGN_KEYS: &str = include_str!("catalog/foreign_keys.sql");
 const TYPES: &str = include_str!("catalog/types.sql");
 
 #[derive(FromRow)]
@@ -74,6 +76,45 @@ fn referrers_of(oid: i64, rows: &[ReferrerRow]) -> Vec<Referrer> {
         referenced: row.referenced_column.clone(),
     })
     .collect()
+}
+
+#[derive(FromRow)]
+struct ForeignKeyRow {
+    referring_oid: i64,
+    name: String,
+    is_deferrable: bool,
+    schema: String,
+    relation: String,
+    columns: Vec<String>,
+    referenced_columns: Vec<String>,
+}
+
+impl ForeignKeyRow {
+    fn into_foreign_key(self) -> ForeignKey {
+        ForeignKey {
+            name: self.name,
+            columns: self.columns,
+            referenced: QualifiedName::new(self.schema, self.relation),
+            referenced_columns: self.referenced_columns,
+            is_deferrable: self.is_deferrable,
+        }
+    }
+}
+
+async fn foreign_keys(
+    connection: &mut Connection,
+    schemas: &[String],
+) -> Result<BTreeMap<i64, Vec<ForeignKey>>, sqlx::Error> {
+    let rows: Vec<ForeignKeyRow> = sqlx::query_as(FOREIGN_KEYS)
+        .bind(schemas)
+        .fetch_all(connection)
+        .await?;
+    let mut by_relation: BTreeMap<i64, Vec<ForeignKey>> = BTreeMap::new();
+    for row in rows {
+        let own = by_relation.entry(row.referring_oid).or_default();
+        own.push(row.into_foreign_key());
+    }
+    Ok(by_relation)
 }
 
 #[derive(FromRow)]
@@ -183,6 +224,7 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
+    let mut foreign_keys = foreign_keys(connection, schemas).await.map_err(failed)?;
     let identity = identity(side, connection).await?;
     let tables = tables.into_iter().map(|row| {
         let name = QualifiedName::new(row.schema, row.name);
@@ -198,6 +240,7 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
             columns: by_relation.remove(&row.oid).unwrap_or_default(),
             primary_key: row.primary_key,
             referrers: referrers_of(row.oid, &referrers),
+            foreign_keys: foreign_keys.remove(&row.oid).unwrap_or_default(),
             estimated_rows: row.estimated_rows,
         };
         (name, table)

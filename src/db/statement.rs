@@ -5,6 +5,7 @@ pub mod content;
 pub mod direct;
 pub mod explain;
 pub mod grants;
+pub mod knot;
 pub mod ledger;
 pub mod park;
 pub mod projection;

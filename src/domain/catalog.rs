@@ -77,6 +77,21 @@ pub struct UniqueColumn {
     pub base: String,
 }
 
+/// A foreign key of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignKey {
+    /// The name of the constraint; its schema is the table's.
+    pub name: String,
+    /// The referring columns.
+    pub columns: Vec<String>,
+    /// The table it refers to.
+    pub referenced: QualifiedName,
+    /// The columns it refers to, in the order of `columns`.
+    pub referenced_columns: Vec<String>,
+    /// Whether its check can be put off to the end of a transaction.
+    pub is_deferrable: bool,
+}
+
 /// A foreign key that changes referring rows when the row it refers to is deleted
 /// (`on delete cascade`, `set null` or `set default`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +121,8 @@ pub struct Table {
     pub primary_key: Vec<String>,
     /// Foreign keys of other tables (or its own) that act when a row is deleted here.
     pub referrers: Vec<Referrer>,
+    /// Its own foreign keys.
+    pub foreign_keys: Vec<ForeignKey>,
     /// The planner's estimate; -1 when it was never analysed.
     pub estimated_rows: i64,
 }

@@ -1,7 +1,9 @@
 //! The order in which entities are applied: parents before children, in waves.
 
+use super::catalog::ForeignKey;
+use super::identifier::quote_identifier;
 use super::mapping::Missing;
-use super::resolve::ResolvedEntity;
+use super::resolve::{ResolvedColumn, ResolvedEntity};
 use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 use serde::Serialize;
@@ -29,12 +31,56 @@ pub struct PlannedEntity {
     pub parents: Vec<String>,
     /// Parents whose references are written as NULL first and patched later.
     pub deferred: Vec<String>,
+    /// The entities of its knot in the order in which they are written, itself included; empty without one.
+    pub knot: Vec<String>,
 }
 
-/// A cycle of references that cannot be broken.
+/// A circle of references that cannot be broken and whose foreign keys do not let its rows go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the entities {} refer to each other in a circle and none of the references may be NULL for a while", .0.join(" -> "))]
-pub struct Cycle(pub Vec<String>);
+#[error("the entities {} refer to each other in a circle and none of the references may be NULL for a while", .entities.join(" -> "))]
+pub struct Cycle {
+    /// The entities of the circle.
+    pub entities: Vec<String>,
+    /// The foreign keys that check its references at once: table and constraint, quoted for SQL.
+    pub constraints: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// Parts a wave into what is applied by itself: an entity, or the entities of a knot in their order.
+    pub fn units(wave: &[PlannedEntity]) -> Vec<Vec<&PlannedEntity>> {
+        let knot_of = |first: &PlannedEntity| {
+            let members = first.knot.iter();
+            members
+                .filter_map(|name| wave.iter().find(|it| it.entity == *name))
+                .collect()
+        };
+        let firsts = wave.iter().filter_map(|it| match it.knot.first() {
+            None => Some(vec![it]),
+            Some(first) => (*first == it.entity).then(|| knot_of(it)),
+        });
+        firsts.collect()
+    }
+
+    /// Keeps the chosen entities. What is left of a knot stays one, as long as it is more than one entity.
+    #[must_use]
+    pub fn reduced(&self, is_chosen: impl Fn(&str) -> bool) -> Plan {
+        let keep = |it: &PlannedEntity| {
+            let mut kept = it.clone();
+            kept.knot.retain(|name| is_chosen(name));
+            if kept.knot.len() < 2 {
+                kept.knot.clear();
+            }
+            kept
+        };
+        let waves = self.waves.iter().map(|wave| {
+            let chosen = wave.iter().filter(|it| is_chosen(&it.entity));
+            chosen.map(keep).collect::<Vec<_>>()
+        });
+        Plan {
+            waves: waves.filter(|wave| !wave.is_empty()).collect(),
+        }
+    }
+}
 
 struct Edges<'a> {
     parents: BTreeMap<&'a str, BTreeSet<&'a str>>,
@@ -51,20 +97,80 @@ impl<'a> Edges<'a> {
         }
         tarjan_scc(&graph)
     }
+
+    /// Lets the entities of a knot wait for the parents of all of them, and not for each other.
+    fn merge(&mut self, knot: &[&'a str]) {
+        let parents = knot.iter().flat_map(|name| self.parents[name].iter());
+        let outside: BTreeSet<&str> = parents
+            .copied()
+            .filter(|parent| !knot.contains(parent))
+            .collect();
+        for name in knot {
+            self.parents.insert(name, outside.clone());
+        }
+    }
+}
+
+fn may_be_null(column: &ResolvedColumn) -> bool {
+    column.missing() == Some(Missing::Null) && !column.not_null
 }
 
 fn may_defer(entity: &ResolvedEntity, parent: &str) -> bool {
-    entity
-        .columns
-        .iter()
+    let references = entity.columns.iter();
+    references
         .filter(|column| column.parents().contains(&parent))
-        .all(|column| column.missing() == Some(Missing::Null) && !column.not_null)
+        .all(may_be_null)
+}
+
+/// The foreign keys because of which a parent's rows must be written before the rows that refer to them.
+fn binding<'a>(child: &'a ResolvedEntity, parent: &ResolvedEntity) -> Vec<&'a ForeignKey> {
+    let columns = child.columns.iter();
+    let columns = columns.filter(|it| it.parents().contains(&parent.name.as_str()));
+    columns
+        .filter(|column| !may_be_null(column))
+        .flat_map(|column| child.checked_at_once(&column.name, parent))
+        .collect()
+}
+
+/// Orders entities that refer to each other so that every foreign key that is checked at once finds its parent.
+fn tie<'a>(members: &[&'a ResolvedEntity]) -> Result<Vec<&'a str>, Cycle> {
+    let is_bound = |child: &ResolvedEntity, parent: &ResolvedEntity| {
+        (child.name == parent.name || !may_defer(child, &parent.name))
+            && !binding(child, parent).is_empty()
+    };
+    let mut order: Vec<&str> = Vec::new();
+    while order.len() < members.len() {
+        let left = members
+            .iter()
+            .filter(|it| !order.contains(&it.name.as_str()));
+        let left: Vec<&ResolvedEntity> = left.copied().collect();
+        let free = left
+            .iter()
+            .find(|child| !left.iter().any(|parent| is_bound(child, parent)));
+        match free {
+            Some(it) => order.push(&it.name),
+            None => return Err(cycle(members, &left)),
+        }
+    }
+    Ok(order)
+}
+
+fn cycle(members: &[&ResolvedEntity], stuck: &[&ResolvedEntity]) -> Cycle {
+    let mut constraints = BTreeSet::new();
+    for child in stuck {
+        let keys = stuck.iter().flat_map(|parent| binding(child, parent));
+        constraints.extend(keys.map(|key| (child.target.sql(), quote_identifier(&key.name))));
+    }
+    Cycle {
+        entities: members.iter().map(|it| it.name.clone()).collect(),
+        constraints: constraints.into_iter().collect(),
+    }
 }
 
 /// Orders the entities. Parents outside the selection are taken as already there.
 ///
 /// # Errors
-/// A circle of references that all must be there at once.
+/// A circle of references that all must be there at once, and are checked at once.
 pub fn plan(entities: &[ResolvedEntity]) -> Result<Plan, Cycle> {
     let names: BTreeSet<&str> = entities.iter().map(|entity| entity.name.as_str()).collect();
     let mut edges = Edges {
@@ -75,11 +181,27 @@ pub fn plan(entities: &[ResolvedEntity]) -> Result<Plan, Cycle> {
         let inside = parents.filter(|parent| *parent != entity.name && names.contains(parent));
         edges.parents.insert(&entity.name, inside.collect());
     }
+    let deferred = break_circles(entities, &mut edges);
+    let mut knots: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for component in edges.components().iter().filter(|it| it.len() > 1) {
+        let members = entities.iter();
+        let members = members.filter(|it| component.contains(&it.name.as_str()));
+        let knot = tie(&members.collect::<Vec<_>>())?;
+        edges.merge(&knot);
+        knots.extend(knot.iter().map(|name| (*name, knot.clone())));
+    }
+    Ok(Plan {
+        waves: layer(entities, &edges, &deferred, &knots),
+    })
+}
+
+/// Takes the references that may be NULL for a while out of all circles.
+fn break_circles<'a>(
+    entities: &'a [ResolvedEntity],
+    edges: &mut Edges<'a>,
+) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let mut deferred: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for component in edges.components() {
-        if component.len() < 2 {
-            continue;
-        }
+    for component in edges.components().iter().filter(|it| it.len() > 1) {
         for entity in entities
             .iter()
             .filter(|it| component.contains(&it.name.as_str()))
@@ -98,19 +220,16 @@ pub fn plan(entities: &[ResolvedEntity]) -> Result<Plan, Cycle> {
             }
         }
     }
-    if let Some(cycle) = edges.components().into_iter().find(|it| it.len() > 1) {
-        return Err(Cycle(cycle.into_iter().map(str::to_owned).collect()));
-    }
-    Ok(Plan {
-        waves: layer(entities, &edges, &deferred),
-    })
+    deferred
 }
 
 fn layer(
     entities: &[ResolvedEntity],
     edges: &Edges<'_>,
     deferred: &BTreeMap<&str, BTreeSet<&str>>,
+    knots: &BTreeMap<&str, Vec<&str>>,
 ) -> Vec<Vec<PlannedEntity>> {
+    let own = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
     let mut done: BTreeSet<&str> = BTreeSet::new();
     let mut waves = Vec::new();
     while done.len() < entities.len() {
@@ -128,6 +247,10 @@ fn layer(
             deferred: deferred
                 .get(entity.name.as_str())
                 .map(|it| it.iter().map(|parent| (*parent).to_owned()).collect())
+                .unwrap_or_default(),
+            knot: knots
+                .get(entity.name.as_str())
+                .map(|it| own(it))
                 .unwrap_or_default(),
         });
         waves.push(planned.collect());

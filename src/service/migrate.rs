@@ -11,6 +11,7 @@ pub mod edits;
 pub mod ending;
 pub mod entity;
 pub mod hands;
+mod knot;
 mod lane;
 mod ledgers;
 pub mod preflight;
@@ -80,13 +81,7 @@ impl Default for MigrateRequest {
 /// A name that is not in the mapping.
 pub fn plan_of(context: &Context, selection: &Selection) -> Result<Plan> {
     context.select(selection)?;
-    let waves = context.plan.waves.iter().map(|wave| {
-        let chosen = wave.iter().filter(|it| selection.includes(&it.entity));
-        chosen.cloned().collect::<Vec<_>>()
-    });
-    Ok(Plan {
-        waves: waves.filter(|wave| !wave.is_empty()).collect(),
-    })
+    Ok(context.plan.reduced(|name| selection.includes(name)))
 }
 
 /// What a dry run found: the plan, and what each entity would do. Nothing is written anywhere.

@@ -146,7 +146,7 @@ fn writing(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
         ("source: a sample", text(source.sample(2.5))),
         (
             "content: staged rows that seem edited",
-            text(ContentStatements::new(entity).staged()),
+            text(ContentStatements::new(entity).staged(&apply)),
         ),
         (
             "retire",

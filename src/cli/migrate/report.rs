@@ -198,6 +198,7 @@ pub fn print_plan(output: &Output, plan: &Plan, entities: &[DetectionCounts]) ->
         numbers("deleted", "deleted"),
         words("after", "parents"),
         words("patched later", "deferred"),
+        words("together", "knot"),
         words("target", "target"),
         words("source", "source"),
     ]);
@@ -214,6 +215,7 @@ pub fn print_plan(output: &Output, plan: &Plan, entities: &[DetectionCounts]) ->
                 Cell::count(counts.deleted),
                 Cell::text(it.parents.join(" ")),
                 Cell::text(it.deferred.join(" ")),
+                Cell::text(it.knot.join(" ")),
                 Cell::text(&it.target),
                 Cell::text(&it.source),
             ]);

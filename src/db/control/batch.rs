@@ -100,11 +100,24 @@ fn swallowed() -> Attempt {
     })
 }
 
+/// When the checks speak that the target puts off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checks {
+    /// After every statement, while the row that breaks one can still be found.
+    AtOnce,
+    /// When the caller asks for it: rows that come later may be needed.
+    AtTheEnd,
+}
+
 /// Runs an apply statement and checks that every planned row really arrived.
 ///
 /// # Errors
 /// The server refuses for a reason that no single row explains.
-pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
+pub async fn apply(
+    connection: &mut Connection,
+    statement: &Statement,
+    checks: Checks,
+) -> Result<Attempt> {
     type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
     let row: Row = match answered(
         sqlx::query_as(statement.safe())
@@ -126,7 +139,9 @@ pub async fn apply(connection: &mut Connection, statement: &Statement) -> Result
         held: row.5,
         quarantined: row.6,
     };
-    if let Some(refused) = settle_constraints(connection).await? {
+    if checks == Checks::AtOnce
+        && let Some(refused) = settle_constraints(connection).await?
+    {
         return Ok(refused);
     }
     pass!("batch.after_upsert");
@@ -175,7 +190,11 @@ pub async fn park(connection: &mut Connection, statement: &Statement) -> Result<
 ///
 /// # Errors
 /// The server refuses for a reason that no single row explains.
-pub async fn retire(connection: &mut Connection, statement: &Statement) -> Result<Attempt> {
+pub async fn retire(
+    connection: &mut Connection,
+    statement: &Statement,
+    checks: Checks,
+) -> Result<Attempt> {
     type Row = (i64, i64, i64, i64, i64, i64, i64);
     let row: Row = match answered(
         sqlx::query_as(statement.safe())
@@ -187,7 +206,9 @@ pub async fn retire(connection: &mut Connection, statement: &Statement) -> Resul
         Ok(row) => row,
         Err(error) => return verdict("retiring rows", &error),
     };
-    if let Some(refused) = settle_constraints(connection).await? {
+    if checks == Checks::AtOnce
+        && let Some(refused) = settle_constraints(connection).await?
+    {
         return Ok(refused);
     }
     let counts = BatchCounts {
@@ -227,16 +248,15 @@ pub struct BatchPlace<'a> {
     pub elapsed_ms: i32,
 }
 
-/// Writes counters and checkpoint and commits, in one round trip each.
+/// Writes counters and checkpoint of a batch.
 ///
 /// # Errors
-/// The commit fails; whether it happened is then settled by the ledger on the next run.
-pub async fn commit(
+/// The statement fails.
+pub async fn record(
     connection: &mut Connection,
     place: &BatchPlace<'_>,
     counts: &BatchCounts,
 ) -> Result<()> {
-    let failed = super::failed("committing a batch");
     answered(sqlx::query(
         "with counted as (insert into diffmig.batch (session_id, entity, number, epoch, rows_in, inserted, updated, \
            identical, retired, conflicted, held, quarantined, elapsed_ms, ledger_rows) \
@@ -263,11 +283,19 @@ pub async fn commit(
     .bind(place.ledger_rows)
     .execute(&mut *connection))
     .await
-    .map_err(&failed)?;
+    .map_err(super::failed("committing a batch"))?;
+    Ok(())
+}
+
+/// Commits a batch whose counters are written.
+///
+/// # Errors
+/// The commit fails; whether it happened is then settled by the ledger on the next run.
+pub async fn commit(connection: &mut Connection) -> Result<()> {
     pass!("batch.before_commit");
     answered(sqlx::query("commit").execute(connection))
         .await
-        .map_err(&failed)?;
+        .map_err(super::failed("committing a batch"))?;
     pass!("batch.after_commit_before_ack");
     Ok(())
 }
@@ -342,6 +370,20 @@ pub async fn build(
         Ok(built) => built.map(drop).map_err(super::failed(doing)),
         Err(_) => Err(Error::new(Kind::Connect, "the target stopped answering")),
     }
+}
+
+/// Returns the ordinals that a statement finds.
+///
+/// # Errors
+/// The server refuses.
+pub async fn ordinals(connection: &mut Connection, statement: &Statement) -> Result<Vec<i32>> {
+    answered(
+        sqlx::query_scalar(statement.safe())
+            .persistent(false)
+            .fetch_all(connection),
+    )
+    .await
+    .map_err(super::failed("checking the rows of a transaction"))
 }
 
 /// Runs statements that return nothing.

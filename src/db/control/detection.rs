@@ -482,6 +482,23 @@ pub async fn stored_keys(connection: &mut Connection, statement: &Statement) -> 
     Ok(rows.into_iter().map(|(key,)| key).collect())
 }
 
+/// Runs a statement that returns entities and stored keys.
+///
+/// # Errors
+/// The query fails.
+pub async fn stored_rows(
+    connection: &mut Connection,
+    statement: &Statement,
+) -> Result<Vec<(String, Value)>> {
+    answered(
+        sqlx::query_as(statement.safe())
+            .persistent(false)
+            .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("finding released rows"))
+}
+
 /// Returns the number of an entity's next batch in a session, and whether any of its rows was ever set aside.
 ///
 /// # Errors

@@ -6,10 +6,14 @@ use super::{Statement, key_equality, key_names};
 use crate::domain::identifier::{quote_identifier, quote_literal};
 use crate::domain::mapping::{ConflictPolicy, DeletePolicy, IdStrategy, Literal, Missing};
 use crate::domain::resolve::ResolvedEntity;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// The stage table of a worker's connection; temporary, so that nothing is left behind by a crash.
 pub(super) const STAGE: &str = "pg_temp.diffmig_stage";
+
+/// The stage tables of the parents whose rows may be written later in the same transaction, by column and entity.
+pub(super) type Ahead = BTreeMap<(String, String), String>;
 
 /// The `xmin` that rows written by this statement carry. It is the transaction's own only at its top
 /// level, which is why no batch is committed from inside a savepoint.
@@ -36,6 +40,10 @@ pub struct ApplyStatements {
     pub strict: bool,
     pub(super) entity: ResolvedEntity,
     pub(super) row: TargetRow,
+    /// The stage table.
+    pub(super) stage: String,
+    /// In a knot: the references that find their parent in a stage.
+    pub(super) ahead: Option<Ahead>,
     /// Creates the stage table.
     pub create_stage: Statement,
     /// Empties it.
@@ -47,39 +55,27 @@ pub struct ApplyStatements {
 impl ApplyStatements {
     /// Compiles the entity.
     pub fn new(entity: &ResolvedEntity) -> Self {
+        ApplyStatements::in_stage(entity, STAGE, None)
+    }
+
+    /// Compiles the entity for a stage table of its own, in a knot.
+    pub(super) fn in_stage(entity: &ResolvedEntity, stage: &str, ahead: Option<Ahead>) -> Self {
         let row = TargetRow::new(entity);
-        let names: Vec<String> = row
-            .stage_columns
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect();
-        let columns: Vec<String> = row
-            .stage_columns
-            .iter()
-            .map(|(name, kind)| format!("{name} {kind}"))
-            .collect();
-        // The xmin of a target row whose content was looked at and is what was applied last.
-        let columns = format!("{}, seen xid", columns.join(", "));
-        let keys = key_names(entity.source.key.len()).join(", ");
-        let mut indexes = String::new();
-        for reference in row.references.iter().filter(|it| it.is_self(entity)) {
-            indexes.push_str(&format!("; create index on {STAGE} ({})", reference.key));
-        }
-        if !indexes.is_empty() {
-            indexes.push_str(&format!("; create index on {STAGE} ({keys})"));
-        }
+        let staged = row.stage_columns.iter();
+        let names: Vec<&str> = staged.map(|(name, _)| name.as_str()).collect();
         ApplyStatements {
-            create_stage: Statement::new(format!(
-                "drop table if exists {STAGE}; create temporary table diffmig_stage ({columns}) on commit preserve rows{indexes}"
-            )),
-            clear_stage: Statement::new(format!("truncate {STAGE}")),
+            create_stage: create_stage(entity, &row, stage, ahead.is_some()),
+            clear_stage: Statement::new(format!("truncate {stage}")),
             copy_stage: Statement::new(format!(
-                "copy {STAGE} ({}) from stdin (format binary)",
+                "copy {stage} ({}) from stdin (format binary)",
                 names.join(", ")
             )),
-            strict: false,
+            // All rows that can come are staged together, so a parent that is not there is missing.
+            strict: ahead.is_some(),
             entity: entity.clone(),
             row,
+            stage: stage.to_owned(),
+            ahead,
         }
     }
 
@@ -89,7 +85,8 @@ impl ApplyStatements {
     pub fn mark(&self, ordinal: usize, fault: &str) -> Statement {
         let fault = quote_literal(fault);
         Statement::new(format!(
-            "update {STAGE} set fault = {fault} where n = {ordinal}"
+            "update {} set fault = {fault} where n = {ordinal}",
+            self.stage
         ))
     }
 
@@ -101,7 +98,8 @@ impl ApplyStatements {
             .collect();
         let seen: Vec<String> = rows.iter().map(|(_, xmin)| format!("'{xmin}'")).collect();
         Statement::new(format!(
-            "update {STAGE} s set seen = v.seen from unnest(array[{}], array[{}]::xid[]) as v (n, seen) where s.n = v.n",
+            "update {} s set seen = v.seen from unnest(array[{}], array[{}]::xid[]) as v (n, seen) where s.n = v.n",
+            self.stage,
             ordinals.join(", "),
             seen.join(", ")
         ))
@@ -110,11 +108,12 @@ impl ApplyStatements {
     /// Drops earlier findings about the staged rows; a row that is still bad is recorded again by `apply`.
     pub fn forget(&self) -> Statement {
         let entity = quote_literal(&self.entity.name);
+        let stage = &self.stage;
         let key = self.json_key("s");
         Statement::new(format!(
-            "update diffmig.quarantine q set status = 'resolved', updated_at = now() from {STAGE} s \
+            "update diffmig.quarantine q set status = 'resolved', updated_at = now() from {stage} s \
              where q.entity = {entity} and q.key = {key} and q.status <> 'resolved'; \
-             delete from diffmig.pending_reference w using {STAGE} s where w.entity = {entity} and w.key = {key}"
+             delete from diffmig.pending_reference w using {stage} s where w.entity = {entity} and w.key = {key}"
         ))
     }
 
@@ -166,9 +165,10 @@ impl ApplyStatements {
     /// The rows of this batch that cannot go now, followed along self references.
     fn stuck(&self, first: usize, last: usize) -> String {
         let references = &self.row.references;
-        if !references.iter().any(|it| it.is_self(&self.entity)) {
+        if self.ahead.is_some() || !references.iter().any(|it| it.is_self(&self.entity)) {
             return String::new();
         }
+        let stage = &self.stage;
         let ledger = ledger_name(&self.entity.name);
         let mut blocked = vec!["s.fault is not null".to_owned()];
         let mut follow = Vec::new();
@@ -177,7 +177,7 @@ impl ApplyStatements {
             let mut unresolved = format!("s.{key} is not null{kind} and {alias}.target_id is null");
             if it.is_self(&self.entity) {
                 unresolved.push_str(&format!(
-                    " and not exists (select from {STAGE} p where p.k0 = s.{key} and p.n between {first} and {last})"
+                    " and not exists (select from {stage} p where p.k0 = s.{key} and p.n between {first} and {last})"
                 ));
                 follow.push(format!(
                     "(s.{key} = b.k0{kind} and not exists (select from {ledger} l where l.k0 = s.{key} and {}))",
@@ -187,7 +187,7 @@ impl ApplyStatements {
             blocked.push(format!("({unresolved})"));
         }
         let seed = format!(
-            "select s.k0 from {STAGE} s{} where s.n between {first} and {last} and ({})",
+            "select s.k0 from {stage} s{} where s.n between {first} and {last} and ({})",
             self.parent_joins(first, last, false),
             blocked.join(" or ")
         );
@@ -195,10 +195,32 @@ impl ApplyStatements {
             return format!("stuck (k0) as ({seed})");
         }
         format!(
-            "stuck (k0) as ({seed} union select s.k0 from {STAGE} s join stuck b on {} \
+            "stuck (k0) as ({seed} union select s.k0 from {stage} s join stuck b on {} \
              where s.n between {first} and {last})",
             follow.join(" or ")
         )
+    }
+
+    /// The stage in which a parent may be found that is not in the target yet.
+    fn parent_stage(&self, reference: &Reference) -> Option<&str> {
+        match &self.ahead {
+            Some(ahead) => ahead
+                .get(&(reference.column.clone(), reference.entity.clone()))
+                .map(String::as_str),
+            None => reference
+                .is_self(&self.entity)
+                .then_some(self.stage.as_str()),
+        }
+    }
+
+    /// The condition that a staged parent gets into the target with this transaction.
+    fn comes(&self, first: usize, last: usize) -> String {
+        match &self.ahead {
+            Some(_) => "p.comes".to_owned(),
+            None => format!(
+                "p.n between {first} and {last} and not exists (select from stuck b where b.k0 = p.k0)"
+            ),
+        }
     }
 
     fn parent_joins(&self, first: usize, last: usize, with_stage: bool) -> String {
@@ -211,14 +233,15 @@ impl ApplyStatements {
                 ledger_name(&reference.entity),
                 is_there(alias)
             ));
-            if with_stage && reference.is_self(&self.entity) {
-                let ledger = ledger_name(&self.entity.name);
-                joins.push_str(&format!(
-                    " left join lateral (select coalesce(lp.target_id, p.new_id) as target_id from {STAGE} p \
-                     left join {ledger} lp on lp.k0 = p.k0 where p.k0 = s.{key} and p.n between {first} and {last} \
-                     and not exists (select from stuck b where b.k0 = p.k0)) {alias}_stage on true{kind}"
-                ));
-            }
+            let (stage, comes) = match self.parent_stage(reference) {
+                Some(stage) if with_stage => (stage, self.comes(first, last)),
+                _ => continue,
+            };
+            let ledger = ledger_name(&reference.entity);
+            joins.push_str(&format!(
+                " left join lateral (select coalesce(lp.target_id, p.new_id) as target_id from {stage} p \
+                 left join {ledger} lp on lp.k0 = p.k0 where p.k0 = s.{key} and {comes}) {alias}_stage on true{kind}"
+            ));
         }
         joins
     }
@@ -239,7 +262,7 @@ impl ApplyStatements {
         let mut held = Vec::new();
         let mut pending = Vec::new();
         for reference in &self.row.references {
-            let found = if reference.is_self(&self.entity) {
+            let found = if self.parent_stage(reference).is_some() {
                 format!(
                     "coalesce({0}.target_id, {0}_stage.target_id)",
                     reference.alias
@@ -269,8 +292,9 @@ impl ApplyStatements {
         select.push(format!("{} as waits", any_of(&held)));
         select.push(format!("{} as nulled", any_of(&pending)));
         format!(
-            "select {} from {STAGE} s left join {ledger} l on {}{} where s.n between {first} and {last}",
+            "select {} from {} s left join {ledger} l on {}{} where s.n between {first} and {last}",
             select.join(", "),
+            self.stage,
             key_equality("l", "s", keys),
             self.parent_joins(first, last, true)
         )
@@ -513,6 +537,39 @@ impl ApplyStatements {
             rows.join(" union all ")
         )
     }
+}
+
+fn create_stage(entity: &ResolvedEntity, row: &TargetRow, stage: &str, knotted: bool) -> Statement {
+    let columns = row.stage_columns.iter();
+    let columns: Vec<String> = columns
+        .map(|(name, kind)| format!("{name} {kind}"))
+        .collect();
+    // The xmin of a target row whose content was looked at and is what was applied last.
+    let mut columns = format!("{}, seen xid", columns.join(", "));
+    let keys = key_names(entity.source.key.len()).join(", ");
+    let mut indexed: Vec<&str> = row
+        .references
+        .iter()
+        .filter(|it| knotted || it.is_self(entity))
+        .map(|it| it.key.as_str())
+        .collect();
+    if knotted {
+        // Whether the row is in the target once the transaction is committed.
+        columns.push_str(", comes boolean not null default true");
+        indexed.dedup();
+        indexed.push("n");
+    }
+    if !indexed.is_empty() {
+        indexed.push(&keys);
+    }
+    let indexes: String = indexed
+        .iter()
+        .map(|keys| format!("; create index on {stage} ({keys})"))
+        .collect();
+    let name = stage.trim_start_matches("pg_temp.");
+    Statement::new(format!(
+        "drop table if exists {stage}; create temporary table {name} ({columns}) on commit preserve rows{indexes}"
+    ))
 }
 
 /// A parent is there as long as its row is in the target: one that was retired or left the mapping still is.

@@ -2,6 +2,7 @@
 //!
 //! The fields are those of the source's projection, so that an untouched row has the row hash it was applied with.
 
+use super::apply::ApplyStatements;
 use super::ledger::ledger_name;
 use super::retire::Doomed;
 use super::source::key_arrays;
@@ -147,9 +148,9 @@ impl ContentStatements {
         ))
     }
 
-    /// Suspects among the staged rows.
-    pub fn staged(&self) -> Statement {
-        self.suspects(&format!("{} g", super::apply::STAGE))
+    /// Suspects among the rows that a batch has staged.
+    pub fn staged(&self, apply: &ApplyStatements) -> Statement {
+        self.suspects(&format!("{} g", apply.stage))
     }
 
     /// Suspects among keys that are gone from the source.

@@ -5,14 +5,14 @@ use super::column::{self, Checker, ResolvedColumn};
 use super::conversion::Transport;
 use super::coverage;
 use super::scope::Scope;
-use crate::domain::catalog::{Column, Referrer, Table};
+use crate::domain::catalog::{Column, ForeignKey, Referrer, Table};
 use crate::domain::expression::Expression;
 use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{
     ColumnRef, ConflictPolicy, DeletePolicy, Entity, IdStrategy, JoinKind, Mapping, MappingIssue,
-    SourceRelation, Spot,
+    Missing, SourceRelation, Spot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,6 +110,8 @@ pub struct ResolvedEntity {
     pub delete: DeletePolicy,
     /// Foreign keys of the target that would change other rows when one of these is deleted.
     pub cascades: Vec<Referrer>,
+    /// The foreign keys of the target table.
+    pub foreign_keys: Vec<ForeignKey>,
     /// The conflict policy.
     pub conflict: ConflictPolicy,
     /// What tells when a row was changed last.
@@ -146,6 +148,27 @@ impl ResolvedEntity {
     /// Tells whether rows refer to rows of the same entity.
     pub fn is_self_referencing(&self) -> bool {
         self.parents().contains(self.name.as_str())
+    }
+
+    /// Tells whether a row may have to wait for another row of the same entity.
+    pub fn needs_itself(&self) -> bool {
+        let mut columns = self.columns.iter();
+        columns.any(|it| {
+            it.missing() != Some(Missing::Null) && it.parents().contains(&self.name.as_str())
+        })
+    }
+
+    /// Returns the foreign keys that check a reference at once, so that its parent must be written first.
+    pub fn checked_at_once(
+        &self,
+        column: &str,
+        parent: &ResolvedEntity,
+    ) -> impl Iterator<Item = &ForeignKey> {
+        self.foreign_keys.iter().filter(move |key| {
+            !key.is_deferrable
+                && key.referenced == parent.target
+                && key.columns.iter().any(|it| it == column)
+        })
     }
 
     /// Tells whether some source rows may be left out.
@@ -335,6 +358,7 @@ pub(super) fn resolve(
             let to_id = all.filter(|it| it.referenced == entity.id.column);
             to_id.cloned().collect()
         },
+        foreign_keys: target.foreign_keys.clone(),
         conflict: entity.conflict,
         updated_at,
     })

@@ -2,7 +2,7 @@
 
 use super::bisect::{self, Found};
 use super::edits;
-use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Mark};
+use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Checks, Mark};
 use crate::db::control::detection;
 use crate::db::control::lease::begin_fenced;
 use crate::db::copy::copy_in;
@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a batch is tried again after a deadlock, a serialization failure or a lock that did not come.
-const TRANSIENT_TRIES: u32 = 5;
+pub(super) const TRANSIENT_TRIES: u32 = 5;
 /// How often a batch is searched for bad rows before the cause is called systemic.
-const SEARCH_ROUNDS: u32 = 3;
+pub(super) const SEARCH_ROUNDS: usize = 3;
 
 /// Applies the batches of one entity, on a connection that it is lent.
 #[derive(Clone)]
@@ -46,6 +46,8 @@ pub(crate) struct BatchWorker {
     pub tentative: bool,
     /// Moves the unique values of the staged rows out of the way before they are set.
     pub parking: Option<Statement>,
+    /// When the checks speak that the target puts off.
+    pub checks: Checks,
 }
 
 /// What a batch did, and what the operators want.
@@ -76,23 +78,23 @@ pub(super) struct Done<'a> {
 }
 
 /// The rows of a batch: staged on the connection, or keys that are gone from the source.
-pub(crate) enum Load<'a> {
-    Staged(&'a Batch),
+pub(crate) enum Load {
+    Staged { row_count: usize, last_key: Key },
     Doomed(Vec<Doomed>),
 }
 
-impl Load<'_> {
+impl Load {
     pub fn row_count(&self) -> usize {
         match self {
-            Load::Staged(batch) => batch.row_count,
+            Load::Staged { row_count, .. } => *row_count,
             Load::Doomed(doomed) => doomed.len(),
         }
     }
 
     /// The key to note as checkpoint; deletions come after all changes and move none.
-    fn last_key(&self) -> Option<&Key> {
+    pub fn last_key(&self) -> Option<&Key> {
         match self {
-            Load::Staged(batch) => Some(&batch.last_key),
+            Load::Staged { last_key, .. } => Some(last_key),
             Load::Doomed(_) => None,
         }
     }
@@ -102,21 +104,38 @@ impl BatchWorker {
     /// Stages a batch and applies it.
     pub async fn apply(&mut self, connection: &mut Connection, packed: &Batch) -> Result<BatchEnd> {
         let began = Instant::now();
-        let (doing, ready) = if self.is_prepared {
-            ("emptying the stage table", &self.statements.clear_stage)
+        if self.is_prepared {
+            let clear = &self.statements.clear_stage;
+            batch::run(connection, "emptying the stage table", clear).await?;
         } else {
-            ("creating the stage table", &self.statements.create_stage)
-        };
-        batch::run(connection, doing, ready).await?;
-        self.is_prepared = true;
-        let staged = copy_in(connection, &self.statements.copy_stage, &packed.buffer).await?;
-        if usize::try_from(staged) != Ok(packed.row_count) {
-            return Err(Error::new(
-                Kind::Unexpected,
-                "the stage table took another number of rows than were sent",
-            ));
+            self.prepare(connection).await?;
         }
-        self.settle(connection, Load::Staged(packed), began).await
+        self.stage(connection, packed).await?;
+        let load = Load::Staged {
+            row_count: packed.row_count,
+            last_key: packed.last_key.clone(),
+        };
+        self.settle(connection, load, began).await
+    }
+
+    /// Creates the stage table of this connection.
+    pub async fn prepare(&mut self, connection: &mut Connection) -> Result<()> {
+        let create = &self.statements.create_stage;
+        batch::run(connection, "creating the stage table", create).await?;
+        self.is_prepared = true;
+        Ok(())
+    }
+
+    /// Adds the rows of a batch to the stage table.
+    pub async fn stage(&self, connection: &mut Connection, packed: &Batch) -> Result<()> {
+        let staged = copy_in(connection, &self.statements.copy_stage, &packed.buffer).await?;
+        if usize::try_from(staged) == Ok(packed.row_count) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Unexpected,
+            "the stage table took another number of rows than were sent",
+        ))
     }
 
     /// Carries the delete policy out for a list of keys.
@@ -131,7 +150,7 @@ impl BatchWorker {
     async fn settle(
         &mut self,
         connection: &mut Connection,
-        mut load: Load<'_>,
+        mut load: Load,
         began: Instant,
     ) -> Result<BatchEnd> {
         let mut tries = 0;
@@ -228,7 +247,7 @@ impl BatchWorker {
         &mut self,
         connection: &mut Connection,
         ranges: &[(usize, usize)],
-        load: &Load<'_>,
+        load: &Load,
     ) -> Result<BatchCounts> {
         let mut total = BatchCounts::default();
         for (first, last) in ranges {
@@ -263,15 +282,14 @@ impl BatchWorker {
     pub async fn attempt(
         &self,
         connection: &mut Connection,
-        load: &Load<'_>,
+        load: &Load,
         first: usize,
         last: usize,
     ) -> Result<Attempt> {
         match load {
-            Load::Staged(_) => {
+            Load::Staged { .. } => {
                 if self.revisits {
-                    let forget = self.statements.forget();
-                    batch::run(connection, "revisiting rows that were set aside", &forget).await?;
+                    self.forget(connection).await?;
                 }
                 if let Some(parking) = &self.parking
                     && let Some(refused) = batch::park(connection, parking).await?
@@ -279,14 +297,21 @@ impl BatchWorker {
                     return Ok(refused);
                 }
                 let apply = self.statements.apply(self.writer, first, last);
-                batch::apply(connection, &apply).await
+                batch::apply(connection, &apply, self.checks).await
             }
             Load::Doomed(doomed) => {
                 let range = doomed.get(first..=last).unwrap_or_default();
                 let retire = self.statements.retire(self.writer, range);
-                batch::retire(connection, &retire.map_err(self.unreadable())?).await
+                let retire = retire.map_err(self.unreadable())?;
+                batch::retire(connection, &retire, self.checks).await
             }
         }
+    }
+
+    /// Drops what was found about the staged rows before; what is still true is found again.
+    pub async fn forget(&self, connection: &mut Connection) -> Result<()> {
+        let forget = self.statements.forget();
+        batch::run(connection, "revisiting rows that were set aside", &forget).await
     }
 
     /// A row whose values were moved away must not be committed without its new ones.
@@ -301,14 +326,14 @@ impl BatchWorker {
     pub async fn mark_bad(
         &self,
         connection: &mut Connection,
-        load: &mut Load<'_>,
+        load: &mut Load,
         ordinal: usize,
         refusal: &Refusal,
     ) -> Result<()> {
         let place = refusal.place.as_deref().unwrap_or_default();
         let fault = format!("{}|{}|{place}", refusal.sqlstate, refusal.reason);
         match load {
-            Load::Staged(_) => {
+            Load::Staged { .. } => {
                 let mark = self.statements.mark(ordinal, &fault);
                 batch::run(connection, "marking a refused row", &mark).await
             }
@@ -322,14 +347,14 @@ impl BatchWorker {
     }
 
     /// Compiles the statement that reads the rows of a load that seem edited.
-    pub fn suspects(&self, load: &Load<'_>) -> Result<Statement> {
+    pub fn suspects(&self, load: &Load) -> Result<Statement> {
         match load {
-            Load::Staged(_) => Ok(self.content.staged()),
+            Load::Staged { .. } => Ok(self.content.staged(&self.statements)),
             Load::Doomed(doomed) => self.content.doomed(doomed).map_err(self.unreadable()),
         }
     }
 
-    fn unreadable(&self) -> impl Fn(KeyFault) -> Error {
+    pub(super) fn unreadable(&self) -> impl Fn(KeyFault) -> Error {
         let what = format!("a stored key of {} cannot be read", self.entity);
         move |fault| Error::new(Kind::ControlState, what.clone()).cause(fault.to_string())
     }
@@ -341,6 +366,19 @@ impl BatchWorker {
         began: Instant,
     ) -> Result<i32> {
         let number = self.number.fetch_add(1, Ordering::SeqCst);
+        self.record(connection, done, began, number).await?;
+        batch::commit(connection).await?;
+        Ok(number)
+    }
+
+    /// Notes what a batch did, in its own transaction.
+    pub(super) async fn record(
+        &self,
+        connection: &mut Connection,
+        done: &Done<'_>,
+        began: Instant,
+        number: i32,
+    ) -> Result<()> {
         let last_key = done
             .last_key
             .and_then(|key| key.to_json(&self.key_types).ok());
@@ -353,7 +391,6 @@ impl BatchWorker {
             ledger_rows: done.ledger_rows,
             elapsed_ms: i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX),
         };
-        batch::commit(connection, &place, &done.counts).await?;
-        Ok(number)
+        batch::record(connection, &place, &done.counts).await
     }
 }

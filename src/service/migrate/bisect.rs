@@ -15,9 +15,10 @@ use std::collections::BTreeMap;
 /// From how many bad rows on a common cause is looked for.
 const MANY: usize = 20;
 
-struct BadRow {
-    ordinal: usize,
-    refusal: Refusal,
+/// A row that the target refuses by itself.
+pub(super) struct BadRow {
+    pub ordinal: usize,
+    pub refusal: Refusal,
 }
 
 /// Says that no single row explains the refusal.
@@ -56,12 +57,12 @@ pub(crate) enum Found {
 pub(crate) async fn find_bad_rows(
     worker: &BatchWorker,
     connection: &mut Connection,
-    load: &mut Load<'_>,
+    load: &mut Load,
 ) -> Result<Found> {
     begin_fenced(connection, worker.epoch).await?;
-    let mut bad = Vec::new();
-    let mut good = Vec::new();
-    let disturbed = search(worker, connection, load, &mut bad, &mut good).await?;
+    let (mut bad, mut good) = (Vec::new(), Vec::new());
+    let whole = [(0, load.row_count().saturating_sub(1))];
+    let disturbed = search(worker, connection, load, &whole, &mut bad, &mut good).await?;
     batch::mark(connection, Mark::RollBack).await?;
     if let Some(error) = disturbed {
         return Ok(Found::Transient(error));
@@ -69,26 +70,38 @@ pub(crate) async fn find_bad_rows(
     if bad.is_empty() {
         return Ok(Found::GoodApart(good));
     }
-    refuse_common_cause(&worker.entity, load.row_count(), &bad)?;
-    for row in &bad {
+    mark_all(worker, connection, load, &bad).await?;
+    Ok(Found::Marked)
+}
+
+/// Marks the bad rows, unless they are so many that the cause is another one.
+pub(super) async fn mark_all(
+    worker: &BatchWorker,
+    connection: &mut Connection,
+    load: &mut Load,
+    bad: &[BadRow],
+) -> Result<()> {
+    refuse_common_cause(&worker.entity, load.row_count(), bad)?;
+    for row in bad {
         worker
             .mark_bad(connection, load, row.ordinal, &row.refusal)
             .await?;
     }
-    Ok(Found::Marked)
+    Ok(())
 }
 
 /// Halves depth first and from the lowest key on, so that of rows that exclude each other the first one stays.
 ///
 /// Returns a transient error that ended it early.
-async fn search(
+pub(super) async fn search(
     worker: &BatchWorker,
     connection: &mut Connection,
-    load: &Load<'_>,
+    load: &Load,
+    ranges: &[(usize, usize)],
     bad: &mut Vec<BadRow>,
     good: &mut Vec<(usize, usize)>,
 ) -> Result<Option<Error>> {
-    let mut open = vec![(0, load.row_count().saturating_sub(1))];
+    let mut open: Vec<(usize, usize)> = ranges.iter().rev().copied().collect();
     while let Some((first, last)) = open.pop() {
         batch::mark(connection, Mark::Savepoint).await?;
         match worker.attempt(connection, load, first, last).await? {

@@ -1,6 +1,6 @@
 //! The lanes that apply the changes of one entity side by side, as far as hands are free.
 
-use super::batch::BatchWorker;
+use super::batch::{BatchWorker, Load};
 use super::direct::DirectLoad;
 use super::entity::{EntityWork, Session};
 use super::hands::Hands;
@@ -40,8 +40,10 @@ struct Crew<'c> {
 pub(super) async fn apply_changes(work: &mut EntityWork<'_>) -> Result<()> {
     let session = work.session;
     let rows_total = work.tally.rows_total;
+    let gathers = work.gathered.is_some();
     let lanes = match session.pool.width {
         1 => 1,
+        _ if gathers => 1,
         _ if rows_total < 2 * SHARED_FROM => 1,
         width if may_share(work.entity, &mut work.hands.control).await? => width,
         _ => 1,
@@ -55,8 +57,8 @@ pub(super) async fn apply_changes(work: &mut EntityWork<'_>) -> Result<()> {
         late: Late::default(),
     };
     let worker = work.worker.clone();
-    crew.work(&mut work.worker, &mut work.hands, &worker, lanes)
-        .await?;
+    let first = (&mut work.worker, &mut *work.hands, work.gathered.as_mut());
+    crew.work(first, &worker, lanes).await?;
     let late = crew.late.take();
     let mut lane = work.lane();
     for batch in &late {
@@ -72,13 +74,13 @@ impl Crew<'_> {
     /// Works in a first lane, and in others whenever hands are free, until nothing is left.
     async fn work(
         &self,
-        worker: &mut BatchWorker,
-        hands: &mut Hands,
+        first: (&mut BatchWorker, &mut Hands, Option<&mut Load>),
         pattern: &BatchWorker,
         most: usize,
     ) -> Result<()> {
+        let (worker, hands, gathered) = first;
         let mut lanes = FuturesUnordered::<BoxFuture<'_, Result<()>>>::new();
-        lanes.push(Box::pin(self.run(worker, hands)));
+        lanes.push(Box::pin(self.run(worker, hands, gathered)));
         let mut failed: Option<Error> = None;
         loop {
             let may_grow = lanes.len() < most && self.supply.is_left() && failed.is_none();
@@ -90,7 +92,7 @@ impl Crew<'_> {
                         let mut worker = pattern.clone();
                         lanes.push(Box::pin(async move {
                             let _slot = slot;
-                            self.run(&mut worker, &mut hands).await?;
+                            self.run(&mut worker, &mut hands, None).await?;
                             self.session.pool.give_back(hands).await;
                             Ok(())
                         }));
@@ -120,7 +122,12 @@ impl Crew<'_> {
     }
 
     /// Takes pieces until none is left.
-    async fn run(&self, worker: &mut BatchWorker, hands: &mut Hands) -> Result<()> {
+    async fn run(
+        &self,
+        worker: &mut BatchWorker,
+        hands: &mut Hands,
+        gathered: Option<&mut Load>,
+    ) -> Result<()> {
         let mut lane = Lane {
             session: self.session,
             entity: self.entity,
@@ -131,9 +138,11 @@ impl Crew<'_> {
             batch_size: self.session.batch_size,
             direct: None,
             late: Some(&self.late),
+            gathered,
         };
         let mut direct: Option<DirectLoad> = None;
-        let mut is_open = false;
+        // What is gathered goes through the stage.
+        let mut is_open = lane.gathered.is_some();
         while let Some(piece) = self.supply.next(lane.hands).await? {
             self.tally.check()?;
             match piece {

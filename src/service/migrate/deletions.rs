@@ -1,10 +1,12 @@
 //! The deletions of one entity: what is gone from the source leaves the target as the policy says.
 
+use super::batch::Load;
 use super::entity::{EntityWork, unreadable};
 use super::hands::reader;
 use crate::db::control::{batch, detection, lease};
 use crate::db::source;
 use crate::db::statement::ledger;
+use crate::db::statement::retire::Doomed;
 use crate::domain::canonical::RowShape;
 use crate::domain::key::Key;
 use crate::domain::mapping::DeletePolicy;
@@ -89,6 +91,10 @@ impl EntityWork<'_> {
         if gone.is_empty() {
             return Ok(());
         }
+        if let Some(Load::Doomed(doomed)) = &mut self.gathered {
+            doomed.extend(gone.into_iter().map(Doomed::new));
+            return Ok(());
+        }
         self.session.lease.check()?;
         let end = self.worker.retire(&mut self.hands.writer, &gone).await?;
         self.finish_batch(&end).await
@@ -100,7 +106,7 @@ impl EntityWork<'_> {
             .statements
             .keys(keys)
             .map_err(unreadable(&self.entity.name))?;
-        let mut connection = reader(&mut self.hands, self.session).await?;
+        let mut connection = reader(self.hands, self.session).await?;
         let mut there = BTreeSet::new();
         {
             let stream = source::rows(&mut connection, &statement, &self.entity.name).await?;

@@ -13,6 +13,9 @@ use crate::domain::connection::Side;
 use crate::domain::tuple::Tuple;
 use crate::error::{Error, Kind, Result};
 
+/// So many rows are noted by one statement.
+const NOTED_TOGETHER: usize = 10_000;
+
 /// A row of a load whose target row holds what was applied last.
 struct Untouched {
     ordinal: usize,
@@ -27,7 +30,7 @@ struct Untouched {
 pub(crate) async fn note_untouched(
     worker: &BatchWorker,
     connection: &mut Connection,
-    load: &mut Load<'_>,
+    load: &mut Load,
 ) -> Result<()> {
     // Suspects can be many, and their parents' ledgers large: here the planner may choose any join.
     lease::begin_fenced(connection, worker.epoch).await?;
@@ -35,14 +38,14 @@ pub(crate) async fn note_untouched(
     let untouched = find(worker, connection, load).await?;
     batch::mark(connection, Mark::RollBack).await?;
     match load {
-        Load::Staged(_) => {
+        Load::Staged { .. } => {
             let rows: Vec<(usize, u32)> =
                 untouched.iter().map(|it| (it.ordinal, it.xmin)).collect();
-            if rows.is_empty() {
-                return Ok(());
+            for rows in rows.chunks(NOTED_TOGETHER) {
+                let note = worker.statements.note_seen(rows);
+                batch::run(connection, "noting untouched rows", &note).await?;
             }
-            let note = worker.statements.note_seen(&rows);
-            batch::run(connection, "noting untouched rows", &note).await
+            Ok(())
         }
         Load::Doomed(doomed) => {
             for it in untouched {
@@ -58,7 +61,7 @@ pub(crate) async fn note_untouched(
 async fn find(
     worker: &BatchWorker,
     connection: &mut Connection,
-    load: &Load<'_>,
+    load: &Load,
 ) -> Result<Vec<Untouched>> {
     let statement = worker.suspects(load)?;
     let what = format!("the target rows of {}", worker.entity);

@@ -1,14 +1,17 @@
 //! One entity of a session: its changes, the rows they release, and its deletions.
 
-use super::batch::{BatchEnd, BatchWorker};
+use super::batch::{BatchEnd, BatchWorker, Load};
 use super::budget::QuarantineBudget;
 use super::crew;
 use super::hands::{Hands, HandsPool};
-use super::lane::{Lane, report};
+use super::knot::Knot;
+use super::lane::Lane;
 use super::ledgers::index;
+use super::stopped;
 use super::tally::{Counted, Tally};
 use crate::context::Context;
 use crate::db::catalog::unique_columns;
+use crate::db::control::batch::{BatchCounts, Checks};
 use crate::db::control::detection;
 use crate::db::control::quarantine::{refused_by_others, refusing_constraints};
 use crate::db::control::session::{StepNow, save_step};
@@ -19,15 +22,17 @@ use crate::db::statement::content::ContentStatements;
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
 use crate::domain::canonical::RowShape;
+use crate::domain::event::{Event, Level, Progress};
 use crate::domain::key::{Key, KeyFault};
 use crate::domain::resolve::ResolvedEntity;
+use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
 use crate::service::give_way::Patience;
 use crate::service::lease::HeldLease;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
+use std::sync::atomic::{AtomicI32, Ordering};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -64,6 +69,50 @@ impl Session<'_> {
         }
         Ok(())
     }
+
+    /// Reports a committed batch.
+    pub fn say_batch(&self, entity: &str, number: i32, counts: &BatchCounts) {
+        let aside = counts.held + counts.quarantined + counts.conflicted;
+        let message = format!(
+            "batch {number}: {} rows: {} inserted, {} updated, {} retired, {aside} set aside",
+            counts.rows_in, counts.inserted, counts.updated, counts.retired,
+        );
+        let level = match aside {
+            0 => Level::Info,
+            _ => Level::Warn,
+        };
+        let event = Event::of_entity(level, entity, "batch", message, json!(counts));
+        self.context.emit(event);
+    }
+
+    /// Reports how far an entity is.
+    pub fn say_progress(&self, entity: &str, counts: &BatchCounts, total: u64, finished: bool) {
+        let done = u64::try_from(counts.rows_in).unwrap_or(0);
+        self.context.emit(Event::Advanced(Progress {
+            entity: entity.to_owned(),
+            phase: "apply",
+            rows_done: done,
+            rows_total: total.max(done),
+            finished,
+        }));
+    }
+
+    /// Ends the session in the middle of work of which nothing is committed, when a signal asks for it.
+    pub fn stop_if_interrupted(&self) -> Result<()> {
+        match self.context.interrupt.signal() {
+            Some(_) => Err(stopped(Signal::Pause)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the session at a batch boundary when operators, a signal or the clock ask for it.
+    pub fn stop_if_asked(&self, signal: Signal) -> Result<()> {
+        match signal {
+            Signal::Run if self.context.interrupt.is_raised() => Err(stopped(Signal::Pause)),
+            Signal::Run => Ok(()),
+            signal => Err(stopped(signal)),
+        }
+    }
 }
 
 /// The work on one entity in one phase of a session.
@@ -72,9 +121,11 @@ pub(crate) struct EntityWork<'a> {
     pub(super) entity: &'a ResolvedEntity,
     pub(super) statements: SourceStatements,
     pub(super) worker: BatchWorker,
-    pub(super) hands: Hands,
+    pub(super) hands: &'a mut Hands,
     pub(super) tally: Tally,
     batch_size: usize,
+    /// What waits to be applied together with rows of other entities; `None` when batches are applied one by one.
+    pub(super) gathered: Option<Load>,
 }
 
 pub(super) fn unreadable(entity: &str) -> impl Fn(KeyFault) -> Error {
@@ -88,13 +139,40 @@ impl<'a> EntityWork<'a> {
         session: &'a Session<'a>,
         entity: &'a ResolvedEntity,
         rows_total: u64,
-        mut hands: Hands,
+        hands: &'a mut Hands,
+    ) -> Result<EntityWork<'a>> {
+        let statements = ApplyStatements::new(entity);
+        EntityWork::begin_with(session, entity, rows_total, hands, statements).await
+    }
+
+    /// Takes the work up with a stage of its own: rows are gathered there, or keys that are gone in a list,
+    /// and nothing is applied.
+    pub async fn begin_gathering(
+        session: &'a Session<'a>,
+        entity: &'a ResolvedEntity,
+        hands: &'a mut Hands,
+        statements: ApplyStatements,
+        into: Load,
+    ) -> Result<EntityWork<'a>> {
+        let mut work = EntityWork::begin_with(session, entity, 0, hands, statements).await?;
+        work.gathered = Some(into);
+        // The other entities look into it, also when nothing is put there.
+        work.worker.prepare(&mut work.hands.writer).await?;
+        Ok(work)
+    }
+
+    async fn begin_with(
+        session: &'a Session<'a>,
+        entity: &'a ResolvedEntity,
+        rows_total: u64,
+        hands: &'a mut Hands,
+        statements: ApplyStatements,
     ) -> Result<EntityWork<'a>> {
         let session_id = session.writer.session_id;
         let (number, revisits) =
             detection::resume_point(&mut hands.control, session_id, &entity.name).await?;
         let worker = BatchWorker {
-            statements: ApplyStatements::new(entity),
+            statements,
             content: ContentStatements::new(entity),
             shape: RowShape::new(entity),
             entity: entity.name.clone(),
@@ -106,6 +184,7 @@ impl<'a> EntityWork<'a> {
             revisits,
             tentative: false,
             parking: None,
+            checks: Checks::AtOnce,
         };
         Ok(EntityWork {
             session,
@@ -115,12 +194,18 @@ impl<'a> EntityWork<'a> {
             hands,
             tally: Tally::new(rows_total),
             batch_size: session.batch_size,
+            gathered: None,
         })
     }
 
-    /// Ends the phase and gives hands and counts back.
-    pub fn end(self) -> (Hands, Counted) {
-        (self.hands, self.tally.counted())
+    /// Ends the phase and returns what was done.
+    pub fn end(self) -> Counted {
+        self.tally.counted()
+    }
+
+    /// Ends the gathering and returns what was gathered, with the worker that can apply it.
+    pub fn end_gathering(self) -> (BatchWorker, Option<Load>, Counted) {
+        (self.worker, self.gathered, self.tally.counted())
     }
 
     /// A lane over these hands.
@@ -130,11 +215,12 @@ impl<'a> EntityWork<'a> {
             entity: self.entity,
             statements: &self.statements,
             worker: &mut self.worker,
-            hands: &mut self.hands,
+            hands: self.hands,
             tally: &self.tally,
             batch_size: self.batch_size,
             direct: None,
             late: None,
+            gathered: self.gathered.as_mut(),
         }
     }
 
@@ -157,8 +243,11 @@ impl<'a> EntityWork<'a> {
         self.session
             .ensure_key(self.entity, &mut self.hands.control)
             .await?;
-        let done = u64::try_from(self.tally.counted().counts.rows_in).unwrap_or(0);
-        report(self.session, self.entity, &self.tally, done, true);
+        if self.gathered.is_none() {
+            let (counts, total) = (self.tally.counted().counts, self.tally.rows_total);
+            self.session
+                .say_progress(&self.entity.name, &counts, total, true);
+        }
         Ok(())
     }
 
@@ -166,7 +255,7 @@ impl<'a> EntityWork<'a> {
         Key::from_json(stored, &self.entity.key_types()).map_err(unreadable(&self.entity.name))
     }
 
-    async fn apply_keys(&mut self, keys: &[Key]) -> Result<()> {
+    pub(super) async fn apply_keys(&mut self, keys: &[Key]) -> Result<()> {
         self.lane().apply_keys(keys).await.map(drop)
     }
 
@@ -180,6 +269,7 @@ impl<'a> EntityWork<'a> {
     /// `missing = "quarantine"` is carried out.
     pub async fn release(&mut self) -> Result<()> {
         self.release_arrived().await?;
+        self.release_circles().await?;
         let Some(statement) = ledger::waiting_for_themselves(self.entity) else {
             return Ok(());
         };
@@ -195,6 +285,25 @@ impl<'a> EntityWork<'a> {
         }
         self.worker.statements.strict = false;
         self.tally.forget_vanished(vanished);
+        Ok(())
+    }
+
+    /// Applies rows together that wait for each other, because they lay in different batches.
+    async fn release_circles(&mut self) -> Result<()> {
+        if !self.entity.needs_itself() {
+            return Ok(());
+        }
+        let mut knot = Knot::new(self.session, vec![self.entity]);
+        knot.release(self.hands).await?;
+        for counted in knot.end() {
+            self.tally.join(counted);
+        }
+        // The knot had stage tables of its own on this connection.
+        self.worker.is_prepared = false;
+        let (control, name) = (&mut self.hands.control, &self.entity.name);
+        let session_id = self.session.writer.session_id;
+        let (number, _) = detection::resume_point(control, session_id, name).await?;
+        self.worker.number.store(number, Ordering::SeqCst);
         Ok(())
     }
 

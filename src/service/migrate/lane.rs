@@ -1,20 +1,16 @@
 //! A lane: rows are read from the source and applied, batch after batch, on connections of its own.
 
-use super::batch::{BatchEnd, BatchWorker};
+use super::batch::{BatchEnd, BatchWorker, Load};
 use super::direct::DirectLoad;
 use super::entity::{Session, unreadable};
 use super::hands::{Hands, reader};
 use super::reader::{Batch, Packer};
-use super::stopped;
 use super::tally::Tally;
 use crate::db::statement::Statement;
 use crate::db::statement::source::SourceStatements;
-use crate::domain::event::{Event, Level, Progress};
 use crate::domain::key::Key;
 use crate::domain::resolve::ResolvedEntity;
-use crate::domain::session::Signal;
 use crate::error::{Error, Kind, Result};
-use serde_json::json;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::mpsc::channel;
 
@@ -61,6 +57,8 @@ pub(super) struct Lane<'l> {
     pub direct: Option<DirectLoad>,
     /// Where batches wait that cannot go that way.
     pub late: Option<&'l Late>,
+    /// What is gathered instead of being applied.
+    pub gathered: Option<&'l mut Load>,
 }
 
 impl Lane<'_> {
@@ -86,6 +84,7 @@ impl Lane<'_> {
             installation_id: self.session.installation_id,
             batch_size: self.batch_size,
             sorts_out: self.direct.is_some(),
+            gathers_from: self.gathered.as_ref().map(|it| it.row_count()),
         };
         let mut source = reader(self.hands, self.session).await?;
         let statement = statement.clone();
@@ -114,6 +113,17 @@ impl Lane<'_> {
     async fn take_batch(&mut self, batch: Batch) -> Result<()> {
         self.session.lease.check()?;
         self.tally.check()?;
+        if let Some(Load::Staged {
+            row_count,
+            last_key,
+        }) = self.gathered.as_deref_mut()
+        {
+            self.session.stop_if_interrupted()?;
+            self.worker.stage(&mut self.hands.writer, &batch).await?;
+            *row_count += batch.row_count;
+            last_key.clone_from(&batch.last_key);
+            return Ok(());
+        }
         if let Some(direct) = &mut self.direct {
             if !batch.is_faulty {
                 let writer = &mut self.hands.writer;
@@ -146,57 +156,16 @@ impl Lane<'_> {
         if counts.rows_in == 0 {
             return Ok(());
         }
-        let done = self.tally.add(counts);
+        let sum = self.tally.add(counts);
         self.session.patience.advance();
-        let message = format!(
-            "batch {}: {} rows: {} inserted, {} updated, {} retired, {} set aside",
-            end.number,
-            counts.rows_in,
-            counts.inserted,
-            counts.updated,
-            counts.retired,
-            counts.held + counts.quarantined + counts.conflicted
-        );
-        let level = if counts.held + counts.quarantined + counts.conflicted > 0 {
-            Level::Warn
-        } else {
-            Level::Info
-        };
-        self.session.context.emit(Event::of_entity(
-            level,
-            &self.entity.name,
-            "batch",
-            message,
-            json!(counts),
-        ));
-        report(self.session, self.entity, self.tally, done, false);
-        let signal = match end.signal {
-            Signal::Run if self.session.context.interrupt.is_raised() => Signal::Pause,
-            signal => signal,
-        };
-        if signal != Signal::Run {
-            return Err(stopped(signal));
-        }
+        let name = &self.entity.name;
+        self.session.say_batch(name, end.number, &counts);
+        let total = self.tally.rows_total;
+        self.session.say_progress(name, &sum, total, false);
+        self.session.stop_if_asked(end.signal)?;
         if counts.quarantined > 0 {
             self.session.check_budget(&mut self.hands.control).await?;
         }
         Ok(())
     }
-}
-
-/// Reports how far an entity is.
-pub(super) fn report(
-    session: &Session<'_>,
-    entity: &ResolvedEntity,
-    tally: &Tally,
-    done: u64,
-    finished: bool,
-) {
-    session.context.emit(Event::Advanced(Progress {
-        entity: entity.name.clone(),
-        phase: "apply",
-        rows_done: done,
-        rows_total: tally.rows_total.max(done),
-        finished,
-    }));
 }

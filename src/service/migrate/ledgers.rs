@@ -21,8 +21,8 @@ pub(super) async fn prepare(
     let known = ledgers::list(control).await?;
     // Entities that refer to one another look rows up while those are loaded.
     let planned = plan.waves.iter().flatten();
-    let deferred: BTreeSet<&str> = planned
-        .flat_map(|it| it.deferred.iter().map(String::as_str))
+    let looked_up: BTreeSet<&str> = planned
+        .flat_map(|it| it.deferred.iter().chain(&it.knot).map(String::as_str))
         .collect();
     let mut bare = BTreeSet::new();
     for entity in context.entities.iter() {
@@ -36,7 +36,7 @@ pub(super) async fn prepare(
             Some(_) if !has_key => detection::ask(control, &ledger::is_used(name)).await?,
             _ => has_key,
         };
-        if is_used || has_index || deferred.contains(name.as_str()) || entity.is_self_referencing()
+        if is_used || has_index || looked_up.contains(name.as_str()) || entity.is_self_referencing()
         {
             add_indexes(control, entity, has_key, has_index).await?;
         } else {

@@ -48,6 +48,8 @@ pub(crate) struct Packer {
     pub batch_size: usize,
     /// Whether rows that cannot go as they are get batches of their own, so that the others can go directly.
     pub sorts_out: bool,
+    /// The ordinal of the first row when the batches gather in one stage; otherwise each begins at 0.
+    pub gathers_from: Option<usize>,
 }
 
 impl Packer {
@@ -91,12 +93,26 @@ impl Packer {
         }
     }
 
-    fn push(&self, batch: &mut Batch, row: &CanonicalRow, field_count: i16) -> Result<()> {
+    /// The ordinal of the next row of a batch, when so many rows were read before it.
+    fn ordinal(&self, batch: &Batch, read_before: u64) -> i32 {
+        let ordinal = match self.gathers_from {
+            Some(first) => usize::try_from(read_before).map_or(usize::MAX, |it| first + it),
+            None => batch.row_count,
+        };
+        i32::try_from(ordinal).unwrap_or(i32::MAX)
+    }
+
+    fn push(
+        &self,
+        batch: &mut Batch,
+        row: &CanonicalRow,
+        ordinal: i32,
+        field_count: i16,
+    ) -> Result<()> {
         batch.buffer.extend_from_slice(&field_count.to_be_bytes());
         batch.buffer.extend_from_slice(row.staged());
         self.target_id(row, &mut batch.buffer)?;
         put_field(&mut batch.buffer, Some(row.hash()));
-        let ordinal = i32::try_from(batch.row_count).unwrap_or(i32::MAX);
         put_field(&mut batch.buffer, Some(&ordinal.to_be_bytes()));
         batch.row_count += 1;
         batch.is_faulty |= row.is_faulty();
@@ -135,7 +151,8 @@ impl Packer {
                 true => &mut faulty,
                 false => &mut batch,
             };
-            self.push(batch, rows.row(), field_count)?;
+            let ordinal = self.ordinal(batch, rows.row_count() - 1);
+            self.push(batch, rows.row(), ordinal, field_count)?;
             if batch.row_count >= self.batch_size || batch.buffer.len() >= most_bytes {
                 let full = std::mem::replace(batch, self.start());
                 if !send(out, full).await {

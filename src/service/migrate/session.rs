@@ -3,7 +3,8 @@
 use super::accounting::{EntityReport, MigrateReport, check};
 use super::budget::QuarantineBudget;
 use super::entity::{EntityWork, Session};
-use super::hands::HandsPool;
+use super::hands::{Hands, HandsPool};
+use super::knot::Knot;
 use super::tally::Counted;
 use super::{MigrateRequest, final_state, plan_of};
 use super::{ending, ledgers, preflight, sequences, staleness, watermarks};
@@ -19,7 +20,7 @@ use crate::db::statement::apply::Writer;
 use crate::db::statement::ledger;
 use crate::domain::detection::{DeleteRefusal, DetectionCounts, check_deletes};
 use crate::domain::event::Event;
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, PlannedEntity};
 use crate::domain::resolve::ResolvedEntity;
 use crate::domain::session::Action;
 use crate::domain::watermark::ReadMode;
@@ -351,29 +352,29 @@ impl Run<'_> {
     ) -> Result<Tallies> {
         let mut done = Tallies::new();
         for (wave, planned) in (1..).zip(&plan.waves) {
-            let jobs = planned.iter().map(|it| {
-                let total = changes_of(counts, &it.entity);
-                self.phase(session, &it.entity, Phase::Changes { wave, total })
-            });
+            let units = Plan::units(planned);
+            let jobs = units
+                .iter()
+                .map(|unit| self.phase(session, unit, Phase::Changes { wave, counts }));
             // Every job ends by itself, at a batch boundary, even when another one failed.
-            for (it, tally) in planned.iter().zip(join_all(jobs).await) {
-                done.entry(it.entity.clone()).or_default().add(tally?);
+            for tallies in join_all(jobs).await {
+                add(&mut done, tallies?);
             }
         }
         pass!("fk.after_null_pass");
-        let all: Vec<_> = plan.waves.iter().flatten().collect();
-        for it in all.iter().filter(|it| !it.deferred.is_empty()) {
-            let tally = self.phase(session, &it.entity, Phase::Releases).await?;
-            done.entry(it.entity.clone()).or_default().add(tally);
+        let all: Vec<_> = plan.waves.iter().flat_map(|it| Plan::units(it)).collect();
+        let is_deferred = |unit: &&Unit<'_>| unit.iter().any(|it| !it.deferred.is_empty());
+        for unit in all.iter().filter(is_deferred) {
+            let tallies = self.phase(session, unit, Phase::Releases).await?;
+            add(&mut done, tallies);
         }
-        for it in all.iter().rev() {
-            let deleted = counts
-                .iter()
-                .any(|counts| counts.entity == it.entity && counts.deleted > 0);
-            if deleted {
+        for unit in all.iter().rev() {
+            let lost = counts.iter().filter(|counts| counts.deleted > 0);
+            let mut lost = lost.map(|counts| &counts.entity);
+            if lost.any(|name| unit.iter().any(|it| it.entity == *name)) {
                 pass!("delete.before");
-                let tally = self.phase(session, &it.entity, Phase::Deletions).await?;
-                done.entry(it.entity.clone()).or_default().add(tally);
+                let tallies = self.phase(session, unit, Phase::Deletions).await?;
+                add(&mut done, tallies);
             }
         }
         let refused = entities_refused_by_others(control).await?;
@@ -382,37 +383,58 @@ impl Run<'_> {
         }
         // Retries go in wave order, so that children of rows that get in now are released in the same run;
         // deletions against it.
-        let forth = all.iter().map(|it| (it, Phase::Retries));
-        let loosen = all.iter().map(|it| (it, Phase::Loosening(&it.deferred)));
-        let back = all.iter().rev().map(|it| (it, Phase::Redeletions));
-        for (it, phase) in forth.chain(loosen).chain(back) {
+        let forth = all.iter().map(|unit| (unit.clone(), Phase::Retries));
+        let each = all.iter().flatten();
+        let loosen = each.map(|it| (vec![*it], Phase::Loosening(&it.deferred)));
+        let back = all.iter().rev().map(|it| (it.clone(), Phase::Redeletions));
+        for (unit, phase) in forth.chain(loosen).chain(back) {
             let deletes = !matches!(phase, Phase::Retries);
-            if deletes && !refused.contains(&it.entity) {
+            if deletes && !unit.iter().any(|it| refused.contains(&it.entity)) {
                 continue;
             }
-            let tally = self.phase(session, &it.entity, phase).await?;
-            done.entry(it.entity.clone()).or_default().add(tally);
+            add(&mut done, self.phase(session, &unit, phase).await?);
         }
         Ok(done)
     }
 
+    /// Does one thing to an entity, or to the entities of a knot together.
     async fn phase(
         &self,
         session: &Session<'_>,
-        entity: &str,
+        unit: &Unit<'_>,
+        phase: Phase<'_>,
+    ) -> Result<Vec<(String, Counted)>> {
+        let all = &session.context.entities;
+        let found = unit
+            .iter()
+            .map(|planned| all.iter().find(|it| it.name == planned.entity));
+        let found: Option<Vec<&ResolvedEntity>> = found.collect();
+        let entities =
+            found.ok_or_else(|| Error::new(Kind::Unexpected, "a planned entity is gone"))?;
+        let (mut hands, _slot) = session.pool.take().await?;
+        let tallies = match entities.as_slice() {
+            [entity] => vec![self.alone(session, entity, &mut hands, phase).await?],
+            _ => together(session, entities, &mut hands, phase).await?,
+        };
+        session.pool.give_back(hands).await;
+        let names = unit.iter().map(|it| it.entity.clone());
+        Ok(names.zip(tallies).collect())
+    }
+
+    async fn alone(
+        &self,
+        session: &Session<'_>,
+        entity: &ResolvedEntity,
+        hands: &mut Hands,
         phase: Phase<'_>,
     ) -> Result<Counted> {
-        let entity = session.context.entities.iter().find(|it| it.name == entity);
-        let entity =
-            entity.ok_or_else(|| Error::new(Kind::Unexpected, "a planned entity is gone"))?;
-        let (hands, _slot) = session.pool.take().await?;
         let total = match phase {
-            Phase::Changes { total, .. } => total,
+            Phase::Changes { counts, .. } => changes_of(counts, &entity.name),
             _ => 0,
         };
         let mut work = EntityWork::begin(session, entity, total, hands).await?;
         match phase {
-            Phase::Changes { wave, total } => self.changes_step(&mut work, wave, total).await?,
+            Phase::Changes { wave, .. } => self.changes_step(&mut work, wave, total).await?,
             Phase::Releases => work.release().await?,
             Phase::Deletions => work.apply_deletions().await?,
             Phase::Loosening(parents) => work.loosen(parents).await?,
@@ -422,8 +444,14 @@ impl Run<'_> {
                 work.release().await?;
             }
         }
-        let (hands, tally) = work.end();
-        session.pool.give_back(hands).await;
+        let mut tally = work.end();
+        if matches!(phase, Phase::Redeletions) && entity.needs_itself() {
+            let mut knot = Knot::new(session, vec![entity]);
+            knot.retry_deletions(hands).await?;
+            for more in knot.end() {
+                tally.add(more);
+            }
+        }
         Ok(tally)
     }
 
@@ -435,13 +463,7 @@ impl Run<'_> {
             work.release().await
         };
         let applied = applied.await;
-        let state = match &applied {
-            Ok(()) => "completed",
-            // A step that was stopped on request goes on with the session.
-            Err(error) if matches!(error.kind(), Kind::Paused | Kind::Cancelled) => "running",
-            Err(_) => "failed",
-        };
-        let saved = work.save_step(wave, state, rows).await;
+        let saved = work.save_step(wave, step_state(&applied), rows).await;
         applied?;
         saved
     }
@@ -478,6 +500,16 @@ impl Run<'_> {
     }
 }
 
+/// The state of a step that ended so.
+pub(super) fn step_state(applied: &Result<()>) -> &'static str {
+    match applied {
+        Ok(()) => "completed",
+        // A step that was stopped on request goes on with the session.
+        Err(error) if matches!(error.kind(), Kind::Paused | Kind::Cancelled) => "running",
+        Err(_) => "failed",
+    }
+}
+
 /// What all batches of the session did, those of an earlier process included.
 fn batch_counts(step: &sessions::StepRow) -> BatchCounts {
     BatchCounts {
@@ -492,12 +524,50 @@ fn batch_counts(step: &sessions::StepRow) -> BatchCounts {
     }
 }
 
+/// Does one thing to the entities of a knot.
+async fn together(
+    session: &Session<'_>,
+    entities: Vec<&ResolvedEntity>,
+    hands: &mut Hands,
+    phase: Phase<'_>,
+) -> Result<Vec<Counted>> {
+    let names = entities.iter().map(|it| it.name.clone());
+    let names: Vec<String> = names.collect();
+    let mut knot = Knot::new(session, entities);
+    match phase {
+        Phase::Changes { wave, counts } => {
+            let totals = names.iter().map(|name| changes_of(counts, name));
+            let totals: Vec<u64> = totals.collect();
+            knot.changes_step(hands, wave, &totals).await?
+        }
+        Phase::Releases => knot.release(hands).await?,
+        Phase::Deletions => knot.apply_deletions(hands).await?,
+        Phase::Redeletions => knot.retry_deletions(hands).await?,
+        Phase::Retries => knot.retry_refused(hands).await?,
+        // Entities are loosened one by one.
+        Phase::Loosening(_) => {}
+    }
+    Ok(knot.end())
+}
+
 type Tallies = BTreeMap<String, Counted>;
+/// An entity, or the entities of a knot.
+type Unit<'a> = Vec<&'a PlannedEntity>;
+
+fn add(done: &mut Tallies, tallies: Vec<(String, Counted)>) {
+    for (entity, tally) in tallies {
+        done.entry(entity).or_default().add(tally);
+    }
+}
 
 /// What is done to an entity.
+#[derive(Clone, Copy)]
 enum Phase<'a> {
     /// New and modified rows, then the rows they release.
-    Changes { wave: i32, total: u64 },
+    Changes {
+        wave: i32,
+        counts: &'a [DetectionCounts],
+    },
     /// Rows whose deferred parent has arrived.
     Releases,
     /// Rows that are gone.

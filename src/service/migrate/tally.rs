@@ -44,11 +44,16 @@ impl Tally {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a batch; returns how many rows all batches had.
-    pub fn add(&self, counts: BatchCounts) -> u64 {
+    /// Adds a batch; returns what all batches add up to.
+    pub fn add(&self, counts: BatchCounts) -> BatchCounts {
         let mut counted = self.lock();
         counted.counts.add(counts);
-        u64::try_from(counted.counts.rows_in).unwrap_or(0)
+        counted.counts
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn join(&self, other: Counted) {
+        self.lock().add(other);
     }
 
     /// Notes that other rows were found than were expected: rows come and go between two looks.
