@@ -99,6 +99,7 @@ fn catalog(columns: Columns) -> Catalog {
     let name = QualifiedName::new("public", "t");
     let others = columns.iter().map(|(name, base, _)| column(name, base));
     let table = Table {
+        foreign_keys: Vec::new(),
         name: name.clone(),
         oid: 1,
         kind: RelationKind::Table,

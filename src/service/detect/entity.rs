@@ -3,7 +3,7 @@
 use super::full::Full;
 use super::shortcut::{Attempt, Shortcut};
 use super::sink::ChangeSink;
-use super::standing::{Basis, basis};
+use super::standing::basis;
 use crate::context::Context;
 use crate::db::control::{detection, watermark};
 use crate::db::server::Connection;
@@ -162,17 +162,14 @@ async fn detect(
         ..DetectionCounts::default()
     };
     let proposed = if known {
-        compare(
+        let full = Full {
             pass,
             entity,
-            &statements,
-            hands,
-            &basis,
-            (choice, total.newer),
-            &mut counts,
-            &mut sink,
-        )
-        .await?
+            statements: &statements,
+            basis: &basis,
+        };
+        let choice = (choice, total.newer);
+        compare(&full, hands, choice, &mut counts, &mut sink).await?
     } else {
         counts.new = total.passing;
         counts.reading.reason = "nothing of it was migrated yet".to_owned();
@@ -202,22 +199,20 @@ async fn detect(
 
 /// Compares in the mode that is chosen, and in full when that one comes to nothing.
 async fn compare(
-    pass: &Pass<'_>,
-    entity: &ResolvedEntity,
-    statements: &SourceStatements,
+    full: &Full<'_>,
     hands: &mut Hands,
-    basis: &Basis,
     choice: (Choice, Option<u64>),
     counts: &mut DetectionCounts,
     sink: &mut ChangeSink<'_>,
 ) -> Result<Watermark> {
     let ((mut mode, mut reason), newer) = choice;
+    let (pass, entity, basis) = (full.pass, full.entity, full.basis);
     let mut distrust = None;
     if mode != ReadMode::Full {
         let shortcut = Shortcut {
             pass,
             entity,
-            statements,
+            statements: full.statements,
             basis,
             mode,
             newer,
@@ -255,12 +250,6 @@ async fn compare(
             could_miss: None,
         },
         ..DetectionCounts::default()
-    };
-    let full = Full {
-        pass,
-        entity,
-        statements,
-        basis,
     };
     full.merge(hands, counts, sink).await?;
     let mut watermark = basis.fresh_watermark(pass, hands).await?;

@@ -77,6 +77,17 @@ pub(super) struct Done<'a> {
     pub last_key: Option<&'a Key>,
 }
 
+impl Done<'_> {
+    /// The end of the batch once it is committed.
+    fn end(self, signal: Signal, number: i32) -> BatchEnd {
+        BatchEnd {
+            counts: self.counts,
+            signal,
+            number,
+        }
+    }
+}
+
 /// The rows of a batch: staged on the connection, or keys that are gone from the source.
 pub(crate) enum Load {
     Staged { row_count: usize, last_key: Key },
@@ -153,9 +164,7 @@ impl BatchWorker {
         mut load: Load,
         began: Instant,
     ) -> Result<BatchEnd> {
-        let mut tries = 0;
-        let mut rounds = 0;
-        let mut looked = false;
+        let (mut tries, mut rounds, mut looked) = (0, 0, false);
         loop {
             let signal = begin_fenced(connection, self.epoch).await?;
             let last = load.row_count().saturating_sub(1);
@@ -166,11 +175,10 @@ impl BatchWorker {
                     edits::note_untouched(self, connection, &mut load).await?;
                     continue;
                 }
-                Attempt::Applied { counts, .. } if self.tentative && counts.let_in() == 0 => {
-                    batch::mark(connection, Mark::RollBack).await?;
-                    return Ok(BatchEnd::nothing(signal));
-                }
-                Attempt::Applied { .. } if self.is_left_parked(connection).await? => {
+                Attempt::Applied { counts, .. }
+                    if self.tentative && counts.let_in() == 0
+                        || self.is_left_parked(connection).await? =>
+                {
                     batch::mark(connection, Mark::RollBack).await?;
                     return Ok(BatchEnd::nothing(signal));
                 }
@@ -179,17 +187,14 @@ impl BatchWorker {
                     ledger_rows,
                     ..
                 } => {
+                    let last_key = load.last_key();
                     let done = Done {
                         counts,
                         ledger_rows,
-                        last_key: load.last_key(),
+                        last_key,
                     };
                     let number = self.commit(connection, &done, began).await?;
-                    return Ok(BatchEnd {
-                        counts,
-                        signal,
-                        number,
-                    });
+                    return Ok(done.end(signal, number));
                 }
                 Attempt::Transient(error) => {
                     batch::mark(connection, Mark::RollBack).await?;
@@ -203,16 +208,9 @@ impl BatchWorker {
                     } else {
                         bisect::find_bad_rows(self, connection, &mut load).await
                     };
-                    match found {
-                        // What did not go the first time may fail as a whole the second time.
-                        Err(error) if self.tentative && error.kind() == Kind::Drift => {
-                            return Ok(BatchEnd::nothing(signal));
-                        }
-                        // One by one, values that were moved away would be committed where they are.
-                        Ok(Found::GoodApart(_)) if self.parking.is_some() => {
-                            return Ok(BatchEnd::nothing(signal));
-                        }
-                        found => found?,
+                    match self.worth_a_try(found)? {
+                        Some(found) => found,
+                        None => return Ok(BatchEnd::nothing(signal)),
                     }
                 }
             };
@@ -222,13 +220,7 @@ impl BatchWorker {
                     if !looked {
                         edits::note_untouched(self, connection, &mut load).await?;
                     }
-                    let counts = self.apply_apart(connection, &ranges, &load).await?;
-                    let number = self.number.load(Ordering::SeqCst) - 1;
-                    return Ok(BatchEnd {
-                        counts,
-                        signal,
-                        number,
-                    });
+                    return self.apply_apart(connection, &ranges, &load, signal).await;
                 }
                 Found::Transient(error) => {
                     tries += 1;
@@ -248,8 +240,9 @@ impl BatchWorker {
         connection: &mut Connection,
         ranges: &[(usize, usize)],
         load: &Load,
-    ) -> Result<BatchCounts> {
-        let mut total = BatchCounts::default();
+        signal: Signal,
+    ) -> Result<BatchEnd> {
+        let mut end = BatchEnd::nothing(signal);
         for (first, last) in ranges {
             let began = Instant::now();
             begin_fenced(connection, self.epoch).await?;
@@ -259,23 +252,35 @@ impl BatchWorker {
                     ledger_rows,
                     ..
                 } => {
+                    let last_key = load.last_key();
                     let done = Done {
                         counts,
                         ledger_rows,
-                        last_key: load.last_key(),
+                        last_key,
                     };
-                    self.commit(connection, &done, began).await?;
-                    total.add(counts);
+                    end.number = self.commit(connection, &done, began).await?;
+                    end.counts.add(counts);
                 }
                 Attempt::Transient(error) => return Err(error),
                 Attempt::Refused(_) if self.tentative => {
                     batch::mark(connection, Mark::RollBack).await?;
-                    return Ok(total);
+                    return Ok(end);
                 }
                 Attempt::Refused(refusal) => return Err(bisect::systemic(&self.entity, &refusal)),
             }
         }
-        Ok(total)
+        Ok(end)
+    }
+
+    /// Tells what to do about the bad rows that were looked for; nothing where another try would do no good.
+    fn worth_a_try(&self, found: Result<Found>) -> Result<Option<Found>> {
+        match found {
+            // What did not go the first time may fail as a whole the second time.
+            Err(error) if self.tentative && error.kind() == Kind::Drift => Ok(None),
+            // One by one, values that were moved away would be committed where they are.
+            Ok(Found::GoodApart(_)) if self.parking.is_some() => Ok(None),
+            found => found.map(Some),
+        }
     }
 
     /// Applies a range of a load inside the open transaction.
