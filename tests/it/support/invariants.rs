@@ -126,6 +126,29 @@ impl Invariants {
     }
 }
 
+/// I3 of the ledger itself: its batches say how many rows it has, and it has its key.
+async fn counted(finder: &mut Finder<'_>, name: &str, ledger: &str) {
+    finder
+        .none(
+            "I3",
+            &format!("rows of {ledger} that its batches did not count"),
+            &format!(
+                "select coalesce(sum(abs((select count(*) from {ledger}) - w.ledger_rows - (select coalesce(sum(b.ledger_rows), 0) \
+                 from diffmig.batch b join diffmig.session s using (session_id) \
+                 where b.entity = w.entity and s.number > w.session_number))), 0)::bigint \
+                 from diffmig.watermark w where w.entity = '{name}'"
+            ),
+        )
+        .await;
+    finder
+        .none(
+            "I2",
+            &format!("missing primary key of {ledger}"),
+            &format!("select count(*) where not exists (select from pg_index where indrelid = '{ledger}'::regclass and indisprimary) and exists (select from {ledger})"),
+        )
+        .await;
+}
+
 impl Rule {
     /// I1, I3 and I9.
     async fn content(&self, finder: &mut Finder<'_>) {
@@ -201,25 +224,7 @@ impl Rule {
                 ),
             )
             .await;
-        finder
-            .none(
-                "I3",
-                &format!("rows of {ledger} that its batches did not count"),
-                &format!(
-                    "select coalesce(sum(abs((select count(*) from {ledger}) - w.ledger_rows - (select coalesce(sum(b.ledger_rows), 0) \
-                     from diffmig.batch b join diffmig.session s using (session_id) \
-                     where b.entity = w.entity and s.number > w.session_number))), 0)::bigint \
-                     from diffmig.watermark w where w.entity = '{name}'"
-                ),
-            )
-            .await;
-        finder
-            .none(
-                "I2",
-                &format!("missing primary key of {ledger}"),
-                &format!("select count(*) where not exists (select from pg_index where indrelid = '{ledger}'::regclass and indisprimary) and exists (select from {ledger})"),
-            )
-            .await;
+        counted(finder, name, &ledger).await;
         let Some(sole) = &self.sole else { return };
         // Not every deletion had a row: a row that was set aside can go as well.
         let deleted = if sole.deletes { "sum(retired)" } else { "0" };
