@@ -43,7 +43,7 @@ const DAY_2: &str = "
 
 /// Rows that both sides have alike, and rows that only one side has.
 async fn compare_sales(bench: &Bench) {
-    let columns = "id::text, amount::text, made_at::text, code";
+    let columns = "id::text, amount::text, extract(epoch from made_at)::bigint::text, code";
     let sql = format!("select {columns} from sale where code <> 'none' order by id");
     let mut source = bench.source().await;
     let wanted: Vec<(String, String, String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
@@ -52,7 +52,7 @@ async fn compare_sales(bench: &Bench) {
         .unwrap();
     let mut target = bench.target().await;
     let sql =
-        "select id::text, amount::text, made_at::text, code::text from sales order by sales.id";
+        "select id::text, amount::text, extract(epoch from made_at)::bigint::text, code::text from sales order by sales.id";
     let found: Vec<(String, String, String, String)> =
         sqlx::query_as(sql).fetch_all(&mut target).await.unwrap();
     assert_eq!(wanted.len(), found.len());

@@ -28,7 +28,7 @@ when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
 from "public"."shop_topic" as "t"
-where pg_catalog.age("t".xmin) <= (select pg_catalog.age('4'::xid)) order by "t"."id"
+where (pg_catalog.xidsend("t".xmin) >= '\xfffffffa'::bytea or pg_catalog.xidsend("t".xmin) <= '\x00000004'::bytea) order by "t"."id"
 
 -- source: since a time
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
@@ -46,7 +46,7 @@ from "public"."shop_topic" as "t" order by "t"."id"
 
 -- source: keys as bits
 select "t"."id"::bigint >> 6, bit_or(1::bigint << ("t"."id"::bigint & 63)::integer)
-from "public"."shop_topic" as "t" group by 1 order by 1
+from "public"."shop_topic" as "t" group by 1
 
 -- source: slice
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
@@ -79,7 +79,7 @@ select count(*)
 from "public"."shop_topic" as "t"
 
 -- ledger: create
-create table diffmig."ledger_topics" (k0 bigint not null, target_id uuid not null, row_hash bytea not null, applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null default 'applied', pending boolean not null default false, session_number integer not null, deleted_at timestamptz) with (fillfactor = 90)
+create table if not exists diffmig."ledger_topics" (k0 bigint not null, target_id uuid not null, row_hash bytea not null, applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null default 'applied', pending boolean not null default false, session_number integer not null, deleted_at timestamptz) with (fillfactor = 90)
 
 -- ledger: read
 select k0, row_hash, (case
@@ -135,12 +135,54 @@ where outcome <> 'applied' and (deleted_at is null or outcome not in ('applied',
 -- ledger: keys as bits
 select k0 >> 6, bit_or(1::bigint << (k0 & 63)::integer)
 from diffmig."ledger_topics"
-where (deleted_at is null or outcome not in ('applied', 'conflicted')) group by 1 order by 1
+where (deleted_at is null or outcome not in ('applied', 'conflicted')) group by 1
 
 -- ledger: count
 select count(*)
 from diffmig."ledger_topics"
 where (deleted_at is null or outcome not in ('applied', 'conflicted'))
+
+-- ledger: count what is gone
+select count(*)
+from diffmig."ledger_topics"
+where (outcome <> 'applied' or deleted_at is not null or pending) and not (deleted_at is null or outcome not in ('applied', 'conflicted'))
+
+-- ledger: count by outcome, all rows
+with g as materialized (select key
+from diffmig.quarantine
+where entity = 'topics' and status = 'waived')
+select 0 + count(*) filter (where outcome = 'applied' and deleted_at is null),
+count(*) filter (where outcome = 'quarantined'),
+count(*) filter (where outcome = 'held'),
+count(*) filter (where outcome = 'conflicted' and deleted_at is null),
+count(*) filter (where deleted_at is not null and outcome in ('applied', 'conflicted')),
+count(*) filter (where pending),
+count(*) filter (where outcome = 'conflicted' and deleted_at is not null or outcome not in ('applied', 'quarantined', 'held', 'conflicted')),
+(select count(*)
+from g join diffmig."ledger_topics" l on l.k0 = (g.key ->> 0)::bigint
+where l.outcome <> 'applied'),
+0 + count(*) filter (where (deleted_at is null or outcome not in ('applied', 'conflicted'))),
+0 + count(*)
+from diffmig."ledger_topics"
+
+-- ledger: count by outcome, special rows only
+with g as materialized (select key
+from diffmig.quarantine
+where entity = 'topics' and status = 'waived')
+select (1000 - count(*)) + count(*) filter (where outcome = 'applied' and deleted_at is null),
+count(*) filter (where outcome = 'quarantined'),
+count(*) filter (where outcome = 'held'),
+count(*) filter (where outcome = 'conflicted' and deleted_at is null),
+count(*) filter (where deleted_at is not null and outcome in ('applied', 'conflicted')),
+count(*) filter (where pending),
+count(*) filter (where outcome = 'conflicted' and deleted_at is not null or outcome not in ('applied', 'quarantined', 'held', 'conflicted')),
+(select count(*)
+from g join diffmig."ledger_topics" l on l.k0 = (g.key ->> 0)::bigint
+where l.outcome <> 'applied'),
+(1000 - count(*)) + count(*) filter (where (deleted_at is null or outcome not in ('applied', 'conflicted'))),
+(1000 - count(*)) + count(*)
+from diffmig."ledger_topics"
+where (outcome <> 'applied' or deleted_at is not null or pending)
 
 -- stage: create
 drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 bigint, c1 text, c2 int4, c3 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows; create index on pg_temp.diffmig_stage (c0); create index on pg_temp.diffmig_stage (k0)
@@ -207,19 +249,19 @@ where p.action = 'updated' and t.ctid = p.t_ctid and t."id" = p.id and t.xmin = 
 returning 1),
 recorded as (update diffmig."ledger_topics" l set target_id = p.id, row_hash = p.row_hash, applied_hash = case
 when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, target_xmin = case
-when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when p.action in ('inserted', 'updated') then (select ((pg_catalog.txid_current() & 4294967295)::text)::xid)
 when p.action = 'identical' then p.t_xmin else p.l_xmin end, outcome = (case
 when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, pending = p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
 session_number = 7, deleted_at = case
 when p.action in ('quarantined', 'held') then p.l_deleted end
 from planned p
-where l.ctid = p.l_ctid and l.k0 = p.k0 and (l.row_hash is distinct
+where l.ctid = p.l_ctid and l.k0 = p.k0 and (p.action in ('inserted', 'updated') or l.row_hash is distinct
 from (p.row_hash) or l.applied_hash is distinct
 from (case
-when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end) or l.target_xmin::text is distinct
+when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end) or l.target_xmin is distinct
 from (case
-when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
-when p.action = 'identical' then p.t_xmin else p.l_xmin end)::text or l.outcome is distinct
+when p.action in ('inserted', 'updated') then (select ((pg_catalog.txid_current() & 4294967295)::text)::xid)
+when p.action = 'identical' then p.t_xmin else p.l_xmin end) or l.outcome is distinct
 from ((case
 when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome) or l.pending is distinct
 from (p.nulled and not p.action in ('quarantined', 'held', 'conflicted')) or l.deleted_at is distinct
@@ -229,7 +271,7 @@ returning 1),
 added as (insert into diffmig."ledger_topics" (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
 select p.k0, p.id, p.row_hash, case
 when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, case
-when p.action in ('inserted', 'updated') then ((pg_catalog.txid_current() & 4294967295)::text)::xid
+when p.action in ('inserted', 'updated') then (select ((pg_catalog.txid_current() & 4294967295)::text)::xid)
 when p.action = 'identical' then p.t_xmin else p.l_xmin end, (case
 when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
 7, case
@@ -332,8 +374,9 @@ left join diffmig."ledger_topics" b0_0 on b0_0.target_id = t."parent_id"
 where l.deleted_at is null and t.xmin <> l.target_xmin
 
 -- retire
-with doomed as materialized (select l.*, t.xmin as t_xmin, false as edited, g.fault as given
-from unnest('{3,-4}'::bigint[], array[null, null]::xid[], array[null, null]::text[]) as g (k0, seen, fault) join diffmig."ledger_topics" l on l.k0 = g.k0
+with doomed as materialized (select l.*, l.ctid as l_ctid, t.ctid as t_ctid, t.xmin as t_xmin, false as edited, g.fault as given
+from (select k0, null::xid as seen, null::text as fault
+from unnest('{3,-4}'::bigint[]) as k (k0)) g join diffmig."ledger_topics" l on l.k0 = g.k0
 left join "public"."topics" t on t."id" = l.target_id
 where l.deleted_at is null or l.outcome in ('quarantined', 'held')),
 judged as materialized (select d.*, d.given as fault
@@ -349,7 +392,7 @@ when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = 
 when g.acts then g.target_xmin
 when g.t_xmin is not null then l.target_xmin end, session_number = 7
 from gone g
-where l.k0 = g.k0),
+where l.ctid = g.l_ctid and l.k0 = g.k0),
 aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session)
 select 'topics', jsonb_build_array(g.k0),
 case
