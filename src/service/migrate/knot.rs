@@ -286,7 +286,9 @@ impl<'a> Knot<'a> {
                 self.tallies[it.place].counts.add(it.counts);
                 self.session.say_batch(name, it.number, &it.counts);
             }
-            self.session.patience.advance();
+            if !done.batches.is_empty() {
+                self.session.patience.advance();
+            }
             self.say_progress();
             if done.batches.iter().any(|it| it.counts.quarantined > 0) {
                 self.session.check_budget(&mut hands.control).await?;
