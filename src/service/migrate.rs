@@ -22,6 +22,7 @@ mod staleness;
 mod supply;
 pub mod tally;
 mod watermarks;
+mod waves;
 
 pub use accounting::{EntityReport, MigrateReport};
 

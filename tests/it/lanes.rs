@@ -51,8 +51,7 @@ async fn compare_sales(bench: &Bench) {
         .await
         .unwrap();
     let mut target = bench.target().await;
-    let sql =
-        "select id::text, amount::text, extract(epoch from made_at)::bigint::text, code::text from sales order by sales.id";
+    let sql = "select id::text, amount::text, extract(epoch from made_at)::bigint::text, code::text from sales order by sales.id";
     let found: Vec<(String, String, String, String)> =
         sqlx::query_as(sql).fetch_all(&mut target).await.unwrap();
     assert_eq!(wanted.len(), found.len());

@@ -547,20 +547,26 @@ fn create_stage(entity: &ResolvedEntity, row: &TargetRow, stage: &str, knotted: 
     // The xmin of a target row whose content was looked at and is what was applied last.
     let mut columns = format!("{}, seen xid", columns.join(", "));
     let keys = key_names(entity.source.key.len()).join(", ");
-    let mut indexed: Vec<&str> = row
-        .references
-        .iter()
+    let referring = row.references.iter();
+    let mut indexed: Vec<String> = referring
         .filter(|it| knotted || it.is_self(entity))
-        .map(|it| it.key.as_str())
+        .map(|it| it.key.clone())
         .collect();
     if knotted {
         // Whether the row is in the target once the transaction is committed.
         columns.push_str(", comes boolean not null default true");
         indexed.dedup();
-        indexed.push("n");
+        for key in &mut indexed {
+            // Rows behind a stuck one are found by its key, which has this collation.
+            let is_text = |(name, kind): &(String, String)| name == key && kind == "text";
+            if row.stage_columns.iter().any(is_text) {
+                key.push_str(" collate \"C\"");
+            }
+        }
+        indexed.push("n".into());
     }
     if !indexed.is_empty() {
-        indexed.push(&keys);
+        indexed.push(keys);
     }
     let indexes: String = indexed
         .iter()

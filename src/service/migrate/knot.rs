@@ -9,8 +9,8 @@ mod transaction;
 use super::batch::{BatchWorker, Load};
 use super::entity::{EntityWork, Session, unreadable};
 use super::hands::Hands;
-use super::session::step_state;
 use super::tally::Counted;
+use super::waves::step_state;
 use crate::db::control::batch::{self, Checks};
 use crate::db::control::detection;
 use crate::db::control::quarantine::refused_by_others;
@@ -287,7 +287,9 @@ impl<'a> Knot<'a> {
                 self.tallies[it.place].counts.add(it.counts);
                 self.session.say_batch(name, it.number, &it.counts);
             }
-            self.session.patience.advance();
+            if !done.batches.is_empty() {
+                self.session.patience.advance();
+            }
             self.say_progress();
             if done.batches.iter().any(|it| it.counts.quarantined > 0) {
                 self.session.check_budget(&mut hands.control).await?;
