@@ -122,10 +122,11 @@ impl Context {
             target.refuse_pooler(&mut writer)
         )?;
         refuse_same_database(&mut reader, &mut writer).await?;
-        let source_catalog =
-            catalog::read(Side::Source, &mut reader, &source_schemas(&mapping)).await?;
-        let target_catalog =
-            catalog::read(Side::Target, &mut writer, &target_schemas(&mapping)).await?;
+        let (source_schemas, target_schemas) = (source_schemas(&mapping), target_schemas(&mapping));
+        let (source_catalog, target_catalog) = tokio::try_join!(
+            catalog::read(Side::Source, &mut reader, &source_schemas),
+            catalog::read(Side::Target, &mut writer, &target_schemas)
+        )?;
         let query_columns = describe_queries(&mut reader, &mapping).await?;
         let catalogs = Catalogs {
             source: &source_catalog,
@@ -139,10 +140,15 @@ impl Context {
                 .state("nothing was started")
                 .next("correct the mapping and run the same command again")
         })?;
-        require_grants(&mut reader, &entities).await?;
-        refuse_row_security(&source, &mut reader, &entities).await?;
-        refuse_row_security(&target, &mut writer, &entities).await?;
-        check_on_source(&mut reader, &entities).await?;
+        let on_source = async {
+            require_grants(&mut reader, &entities).await?;
+            refuse_row_security(&source, &mut reader, &entities).await?;
+            check_on_source(&mut reader, &entities).await
+        };
+        let on_target = refuse_row_security(&target, &mut writer, &entities);
+        // What is wrong with the source is said first, whichever server is quicker.
+        let (on_source, on_target) = tokio::join!(on_source, on_target);
+        on_source.and(on_target)?;
         let plan = plan(&entities).map_err(|cycle| refuse_circle(&cycle))?;
         Ok(Context {
             source,
@@ -302,8 +308,10 @@ async fn refuse_row_security(
 }
 
 async fn refuse_same_database(reader: &mut Connection, writer: &mut Connection) -> Result<()> {
-    let source = catalog::identity(Side::Source, reader).await?;
-    let target = catalog::identity(Side::Target, writer).await?;
+    let (source, target) = tokio::try_join!(
+        catalog::identity(Side::Source, reader),
+        catalog::identity(Side::Target, writer)
+    )?;
     let same = if source.system_identifier.is_empty() || target.system_identifier.is_empty() {
         catalog::is_shared(reader, writer).await?
     } else {

@@ -36,17 +36,16 @@ impl HeldLease {
     /// Somebody else holds it (exit 11).
     pub async fn take(
         server: &Server,
+        connection: &mut Connection,
         patience: Duration,
         interrupt: &Interrupt,
     ) -> Result<HeldLease> {
         // Until the holder knows which session it works on, it needs a name of its own.
         let session_id = Uuid::new_v4();
-        let mut connection = server.open().await?;
         let deadline = Instant::now() + patience;
         let taken = loop {
-            expire_dead(&mut connection).await?;
-            let acquired =
-                lease::acquire(&mut connection, session_id, &host_name(), process_id()).await;
+            expire_dead(connection).await?;
+            let acquired = lease::acquire(connection, session_id, &host_name(), process_id()).await;
             match acquired {
                 Ok(taken) => break taken,
                 Err(error) if error.kind() == Kind::LeaseHeld && Instant::now() < deadline => {
@@ -99,13 +98,16 @@ impl HeldLease {
         lease::prove(&mut connection, self.epoch, &host_name(), process_id()).await
     }
 
-    /// Stops the heartbeat and gives the lease back.
+    /// Stops the heartbeat and gives the lease back, on a connection that is open or on a new one.
     ///
     /// # Errors
     /// The target cannot be reached; the lease then runs out by itself.
-    pub async fn release(self) -> Result<()> {
+    pub async fn release(self, connection: Option<Connection>) -> Result<()> {
         self.beat.abort();
-        let mut connection = self.server.open().await?;
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => self.server.open().await?,
+        };
         lease::release(&mut connection, self.epoch).await
     }
 }

@@ -3,6 +3,7 @@
 use super::{MigrateReport, stopped};
 use crate::context::Context;
 use crate::db::control::{session, state};
+use crate::db::server::Connection;
 use crate::domain::event::{Event, Level};
 use crate::domain::session::{Action, SessionState, Signal};
 use crate::error::{Error, Kind, Result};
@@ -33,13 +34,14 @@ fn words(error: &Error) -> String {
 
 /// Writes the final state and a last event; returns how the session ended, and whether that is recorded.
 ///
-/// A fenced process writes nothing: the session belongs to whoever took the lease. A pause ends as a
+/// The connection is left in `last` for what comes after it. A fenced process writes nothing: the session belongs to whoever took the lease. A pause ends as a
 /// cancel when somebody asked for that meanwhile.
 pub(crate) async fn record(
     context: &Context,
     lease: &HeldLease,
     session_id: Uuid,
     worked: Result<MigrateReport>,
+    last: &mut Option<Connection>,
 ) -> (Result<MigrateReport>, Result<()>) {
     let worked = worked.map_err(|error| explain_pause(context, error));
     let text = worked.as_ref().err().map(words);
@@ -47,7 +49,7 @@ pub(crate) async fn record(
         say(context, Level::Error, "fenced", text);
         return (worked, Ok(()));
     }
-    let recorded = store(lease, session_id, action_of(&worked), text.as_deref()).await;
+    let recorded = store(lease, session_id, action_of(&worked), text.as_deref(), last).await;
     let worked = match worked {
         Ok(report) => Ok(report),
         Err(error) => Err(error.state(committed(lease, session_id).await)),
@@ -83,9 +85,12 @@ async fn store(
     session_id: Uuid,
     action: Action,
     text: Option<&str>,
+    last: &mut Option<Connection>,
 ) -> Result<Option<SessionState>> {
     let mut connection = lease.server.open().await?;
-    state::act(&mut connection, session_id, lease.epoch, action, text).await
+    let state = state::act(&mut connection, session_id, lease.epoch, action, text).await?;
+    *last = Some(connection);
+    Ok(state)
 }
 
 /// Says what is committed, as exactly as the target can still tell.

@@ -33,6 +33,7 @@ use crate::service::{host_name, process_id};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 /// Takes the lease, runs the session and records how it ended, whatever happens in between.
@@ -43,11 +44,11 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
     }
     let prepared = prepare(context, request).await;
     let (installation_id, lease) = prepared.map_err(|error| error.state("nothing was started"))?;
-    let (started, journal) = match begin(context, &lease).await {
+    let (started, control, journal) = match begin(context, &lease).await {
         Ok(begun) => begun,
         Err(error) => {
             // What could not begin must not keep others waiting.
-            let _ = lease.release().await;
+            let _ = lease.release(None).await;
             return Err(error.state("nothing was started"));
         }
     };
@@ -67,6 +68,7 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         },
         started,
         begun: AtomicBool::new(false),
+        control: Mutex::new(Some(control)),
         patience: Patience::default(),
         width: AtomicUsize::new(request.max_concurrent),
     };
@@ -77,8 +79,10 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
     };
     let worked = rider.ride_out(|| run.attempt()).await;
     pass!("session.before_complete");
-    let (worked, ended) = ending::record(&logging, &lease, started.session_id, worked).await;
-    let released = lease.release().await;
+    let mut last = None;
+    let (worked, ended) =
+        ending::record(&logging, &lease, started.session_id, worked, &mut last).await;
+    let released = lease.release(last).await;
     let report = worked.map(|mut report| {
         report.elapsed_secs = began.elapsed().as_secs_f64();
         report
@@ -102,13 +106,23 @@ async fn prepare(context: &Context, request: &MigrateRequest) -> Result<(Uuid, H
         // A refusal that can be known beforehand leaves no failed session behind.
         staleness::check(context, &mut control, detection_id).await?;
     }
-    let lease = HeldLease::take(&context.target, request.wait_lock, &context.interrupt).await?;
+    let lease = HeldLease::take(
+        &context.target,
+        &mut control,
+        request.wait_lock,
+        &context.interrupt,
+    )
+    .await?;
     Ok((installation_id, lease))
 }
 
 /// Begins the session, or takes the unfinished one up, and its log; only the lease holder can say which.
-async fn begin(context: &Context, lease: &HeldLease) -> Result<(state::Started, Journal)> {
-    let control = &mut lease.server.open().await?;
+async fn begin(
+    context: &Context,
+    lease: &HeldLease,
+) -> Result<(state::Started, Connection, Journal)> {
+    let mut opened = lease.server.open().await?;
+    let control = &mut opened;
     let host = host_name();
     let new = state::NewSession {
         command: "migrate",
@@ -119,7 +133,7 @@ async fn begin(context: &Context, lease: &HeldLease) -> Result<(state::Started, 
     let started = state::begin(control, lease.epoch, &new).await?;
     let id = started.session_id;
     match Journal::start(&lease.server, id, context.events.clone()).await {
-        Ok(journal) => Ok((started, journal)),
+        Ok(journal) => Ok((started, opened, journal)),
         Err(error) => {
             let text = format!("the execution log cannot be written: {error}");
             let _ = state::act(control, id, lease.epoch, Action::Fail, Some(&text)).await;
@@ -137,6 +151,8 @@ struct Run<'a> {
     started: state::Started,
     /// Whether the work was begun before; after an outage a stored detection no longer says what is left.
     begun: AtomicBool,
+    /// The connection that the session was begun on; the first attempt takes it.
+    control: Mutex<Option<Connection>>,
     patience: Patience,
     /// How many entities are worked on at the same time; less when the servers have no room for more.
     width: AtomicUsize,
@@ -176,7 +192,11 @@ impl Run<'_> {
 
     /// Detects and applies once; after an outage it is simply done again, since the ledger says what is left.
     async fn work(&self) -> Result<MigrateReport> {
-        let control = &mut self.context.target.open().await?;
+        let first = self.control.lock().await.take();
+        let control = &mut match first {
+            Some(control) => control,
+            None => self.context.target.open().await?,
+        };
         let entities = self.context.select(&self.request.selection)?;
         let plan = plan_of(self.context, &self.request.selection)?;
         let keyless = ledgers::prepare(self.context, control, &plan).await?;

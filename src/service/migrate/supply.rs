@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Mutex;
 
 /// About how many rows of a run one lane loads at a time.
-const PART_ROWS: u64 = 200_000;
+const PART_ROWS: u64 = 60_000;
 /// The most parts of a run.
-const MOST_PARTS: u64 = 64;
+const MOST_PARTS: u64 = 128;
 
 /// A run of new keys: how many there should be, and how many its parts have read so far.
 #[derive(Debug)]
