@@ -111,7 +111,9 @@ pub fn kept(sides: &Sides<'_>, size: &Size, measured: bool, table: &mut Table) {
         median(theirs),
         1.25,
     );
-    if !copied.is_empty() {
+    if copied.is_empty() {
+        eprintln!("pgcopydb is not installed (apt-get install pgcopydb); it is left out");
+    } else {
         table.add(
             "load, kept keys, both tables",
             "pgcopydb clone (indexes after the load)",

@@ -14,7 +14,7 @@ use crate::db::statement::source::SourceStatements;
 use crate::db::statement::source::newer::Window;
 use crate::domain::detection::{DetectMode, DetectionCounts, Reading};
 use crate::domain::event::{Event, Level, Progress};
-use crate::domain::resolve::ResolvedEntity;
+use crate::domain::resolve::{ResolvedEntity, SourceFrom};
 use crate::domain::watermark::{Choice, ReadMode, Watermark, choose, could_miss};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
@@ -148,8 +148,9 @@ async fn detect(
         Some(_) => (ReadMode::Timestamp, "--since was given".to_owned()),
         None => choose(pass.wish, &basis.standing, basis.before()),
     };
-    let window = match (known, choice.0) {
-        (true, ReadMode::Xmin) => basis.before().map(|it| pass.window(it)),
+    // The rows of a query have no xmin of their own.
+    let window = match (known, choice.0, &entity.source.from) {
+        (true, ReadMode::Xmin, SourceFrom::Table(_)) => basis.before().map(|it| pass.window(it)),
         _ => None,
     };
     let total = count_source(&mut hands.reader, entity, &statements, window).await?;
