@@ -149,7 +149,8 @@ pub enum Planner {
     Usual,
     /// With all the workers that there are.
     Parallel,
-    /// Likewise, and groups are hashed: the planner takes every key for a group of its own and would sort them.
+    /// Groups are hashed, and no worker is asked: the planner takes every key for a group of its own, so it
+    /// would sort them, and workers would only hand all rows over.
     Hashing,
 }
 
@@ -161,12 +162,11 @@ pub async fn plan(side: Side, connection: &mut Connection, planner: Planner) -> 
     let sql = match planner {
         Planner::Usual => {
             "set local parallel_tuple_cost to default; set local parallel_setup_cost to default; \
-             set local enable_sort to default"
+             set local enable_sort to default; set local max_parallel_workers_per_gather to default"
         }
         Planner::Parallel => "set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0",
         Planner::Hashing => {
-            "set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0; \
-             set local enable_sort = off"
+            "set local enable_sort = off; set local max_parallel_workers_per_gather = 0"
         }
     };
     answered(sqlx::raw_sql(sql).execute(connection))

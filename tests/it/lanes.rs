@@ -44,7 +44,7 @@ const DAY_2: &str = "
 /// Rows that both sides have alike, and rows that only one side has.
 async fn compare_sales(bench: &Bench) {
     let columns = "id::text, amount::text, extract(epoch from made_at)::bigint::text, code";
-    let sql = format!("select {columns} from sale where code <> 'none' order by id");
+    let sql = format!("select {columns} from sale where code <> 'none' order by sale.id");
     let mut source = bench.source().await;
     let wanted: Vec<(String, String, String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .fetch_all(&mut source)
