@@ -3,6 +3,7 @@
 use super::failed;
 use crate::db::server::{Connection, answered};
 use crate::error::Result;
+use uuid::Uuid;
 
 /// A ledger that exists.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -33,6 +34,28 @@ pub async fn list(connection: &mut Connection) -> Result<Vec<Ledger>> {
     )
     .await
     .map_err(failed("listing the ledgers"))
+}
+
+/// Returns how many rows the batches of one session added to a ledger; all it has when it was empty before.
+///
+/// # Errors
+/// The query fails.
+pub async fn added(
+    connection: &mut Connection,
+    session_id: Uuid,
+    entity: &str,
+) -> Result<Option<i64>> {
+    answered(
+        sqlx::query_scalar(
+            "select case when count(*) = count(ledger_rows) then coalesce(sum(ledger_rows), 0)::bigint end \
+             from diffmig.batch where session_id = $1 and entity = $2",
+        )
+        .bind(session_id)
+        .bind(entity)
+        .fetch_one(connection),
+    )
+    .await
+    .map_err(failed("counting a ledger"))
 }
 
 /// Returns how many rows a ledger has: those that were counted once, and those that batches added since.

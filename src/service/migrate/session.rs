@@ -31,6 +31,8 @@ use crate::service::lease::HeldLease;
 use crate::service::outage::Rider;
 use crate::service::{host_name, process_id};
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use tokio::sync::Mutex;
@@ -68,6 +70,7 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         },
         started,
         begun: AtomicBool::new(false),
+        empty: OnceLock::new(),
         control: Mutex::new(Some(control)),
         patience: Patience::default(),
         width: AtomicUsize::new(request.max_concurrent),
@@ -151,6 +154,8 @@ struct Run<'a> {
     started: state::Started,
     /// Whether the work was begun before; after an outage a stored detection no longer says what is left.
     begun: AtomicBool,
+    /// Entities whose ledgers were empty when the session began.
+    empty: OnceLock<BTreeSet<String>>,
     /// The connection that the session was begun on; the first attempt takes it.
     control: Mutex<Option<Connection>>,
     patience: Patience,
@@ -200,6 +205,8 @@ impl Run<'_> {
         let entities = self.context.select(&self.request.selection)?;
         let plan = plan_of(self.context, &self.request.selection)?;
         let keyless = ledgers::prepare(self.context, control, &plan).await?;
+        // Only the first look counts: after an outage some rows are there.
+        let _ = self.empty.set(keyless.clone());
         let session_id = self.writer.session_id;
         self.announce(&plan, entities.len());
         let snapshot = Snapshot::take(&self.context.source, &watched(&entities)).await?;
@@ -288,11 +295,14 @@ impl Run<'_> {
             if counts.deleted == 0 {
                 continue;
             }
+            let allowed = self.request.allow_deletes.get(&entity.name).copied();
+            if allowed.is_some_and(|limit| counts.deleted <= limit) {
+                continue;
+            }
             let known = self.ledger_counts(control, entity, counts).await?;
             let live =
                 known.applied + known.quarantined + known.held + known.conflicted + known.kept;
             let live = u64::try_from(live).unwrap_or(0);
-            let allowed = self.request.allow_deletes.get(&entity.name).copied();
             if replaced && allowed.is_none() {
                 let refusal = DeleteRefusal::AnotherSource;
                 return Err(refuse_deletes(&entity.name, counts.deleted, live, &refusal));
@@ -304,6 +314,11 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Tells whether an entity's ledger was empty when the session began.
+    fn was_empty(&self, entity: &str) -> bool {
+        !self.started.resumed && self.empty.get().is_some_and(|it| it.contains(entity))
+    }
+
     /// Counts an entity's ledger. Where the source was not read whole, neither is the ledger: how many rows
     /// it has is known from the batches.
     async fn ledger_counts(
@@ -313,6 +328,9 @@ impl Run<'_> {
         detected: &DetectionCounts,
     ) -> Result<LedgerCounts> {
         let row_count = match detected.reading.mode {
+            ReadMode::Full if self.was_empty(&entity.name) => {
+                ledger_rows::added(control, self.writer.session_id, &entity.name).await?
+            }
             ReadMode::Full => None,
             ReadMode::Xmin | ReadMode::Timestamp => {
                 ledger_rows::row_count(control, &entity.name).await?
