@@ -142,13 +142,15 @@ pub async fn bounds(
         .map_err(|error| explain(side, "looking for the first and the last key", &error))
 }
 
-/// How a statement that reads a whole table for a few rows is best planned.
+/// How a statement is best planned, where the planner cannot know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planner {
     /// As the server is set up.
     Usual,
-    /// With all the workers that there are.
+    /// With all the workers that there are: it reads a whole table for a few rows.
     Parallel,
+    /// By an index: it names keys, of which there are fewer than a scan would look at.
+    ByKey,
     /// Groups are hashed, and no worker is asked: the planner takes every key for a group of its own, so it
     /// would sort them, and workers would only hand all rows over.
     Hashing,
@@ -162,9 +164,12 @@ pub async fn plan(side: Side, connection: &mut Connection, planner: Planner) -> 
     let sql = match planner {
         Planner::Usual => {
             "set local parallel_tuple_cost to default; set local parallel_setup_cost to default; \
-             set local enable_sort to default; set local max_parallel_workers_per_gather to default"
+             set local enable_sort to default; set local enable_seqscan to default; set local max_parallel_workers_per_gather to default"
         }
         Planner::Parallel => "set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0",
+        Planner::ByKey => {
+            "set local enable_seqscan = off; set local max_parallel_workers_per_gather = 0"
+        }
         Planner::Hashing => {
             "set local enable_sort = off; set local max_parallel_workers_per_gather = 0"
         }

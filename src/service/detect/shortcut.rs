@@ -241,6 +241,7 @@ impl Shortcut<'_> {
             keys.push(open.row().key.clone());
         }
         drop(open);
+        plan(Side::Source, &mut hands.reader, Planner::ByKey).await?;
         for keys in keys.chunks(PAGE) {
             let statement = self
                 .statements
@@ -259,6 +260,7 @@ impl Shortcut<'_> {
                 .await?;
             self.pass.check_interrupt()?;
         }
+        plan(Side::Source, &mut hands.reader, Planner::Usual).await?;
         Ok(())
     }
 
@@ -275,7 +277,9 @@ impl Shortcut<'_> {
         }
         let keys: Vec<Key> = page.iter().map(|(key, _)| key.clone()).collect();
         let statement = ledger::read_keys(self.entity, &keys).map_err(unreadable(self.entity))?;
+        plan(Side::Target, target, Planner::ByKey).await?;
         let known = ledger_rows(target, &statement, self.entity).await?;
+        plan(Side::Target, target, Planner::Usual).await?;
         for (key, hash) in page {
             let Some(row) = known.get(key) else {
                 findings.arrived += 1;

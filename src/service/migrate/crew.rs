@@ -9,6 +9,7 @@ use super::supply::{Piece, Supply};
 use super::tally::Tally;
 use crate::db::catalog::unique_columns;
 use crate::db::server::Connection;
+use crate::db::standing::Planner;
 use crate::db::statement::source::SourceStatements;
 use crate::domain::event::{Event, Level};
 use crate::domain::resolve::ResolvedEntity;
@@ -159,7 +160,7 @@ impl Crew<'_> {
                     if lane.direct.is_some() && lane.batch_size >= USUAL_BATCH {
                         lane.batch_size *= DIRECT_FACTOR;
                     }
-                    let read = lane.apply_rows(&statement).await?;
+                    let read = lane.apply_rows(&statement, Planner::Usual).await?;
                     run.finish_part(read, self.tally);
                     lane.batch_size = self.session.batch_size;
                     direct = lane.direct.take();

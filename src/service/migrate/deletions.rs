@@ -5,9 +5,11 @@ use super::entity::{EntityWork, unreadable};
 use super::hands::reader;
 use crate::db::control::{batch, detection, lease};
 use crate::db::source;
+use crate::db::standing::{Planner, plan};
 use crate::db::statement::ledger;
 use crate::db::statement::retire::Doomed;
 use crate::domain::canonical::RowShape;
+use crate::domain::connection::Side;
 use crate::domain::key::Key;
 use crate::domain::mapping::DeletePolicy;
 use crate::error::Result;
@@ -108,6 +110,7 @@ impl EntityWork<'_> {
             .map_err(unreadable(&self.entity.name))?;
         let mut connection = reader(self.hands, self.session).await?;
         let mut there = BTreeSet::new();
+        plan(Side::Source, &mut connection, Planner::ByKey).await?;
         {
             let stream = source::rows(&mut connection, &statement, &self.entity.name).await?;
             let mut rows = SourceRows::new(stream, RowShape::new(self.entity), &self.entity.name);
@@ -115,6 +118,7 @@ impl EntityWork<'_> {
                 there.insert(rows.row().key().clone());
             }
         }
+        plan(Side::Source, &mut connection, Planner::Usual).await?;
         self.hands.reader = Some(connection);
         Ok(there)
     }

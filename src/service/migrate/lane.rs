@@ -6,8 +6,10 @@ use super::entity::{Session, unreadable};
 use super::hands::{Hands, reader};
 use super::reader::{Batch, Packer};
 use super::tally::Tally;
+use crate::db::standing::{Planner, plan};
 use crate::db::statement::Statement;
 use crate::db::statement::source::SourceStatements;
+use crate::domain::connection::Side;
 use crate::domain::key::Key;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
@@ -71,14 +73,14 @@ impl Lane<'_> {
             .statements
             .keys(keys)
             .map_err(unreadable(&self.entity.name))?;
-        let read = self.apply_rows(&statement).await?;
+        let read = self.apply_rows(&statement, Planner::ByKey).await?;
         self.tally.found(keys.len() as u64, read);
         Ok(read)
     }
 
     /// Streams rows from the source into batches; reading runs ahead of applying by one batch. Returns how
     /// many rows were read.
-    pub async fn apply_rows(&mut self, statement: &Statement) -> Result<u64> {
+    pub async fn apply_rows(&mut self, statement: &Statement, planner: Planner) -> Result<u64> {
         let packer = Packer {
             entity: self.entity.clone(),
             installation_id: self.session.installation_id,
@@ -90,7 +92,9 @@ impl Lane<'_> {
         let statement = statement.clone();
         let (send, mut receive) = channel::<Batch>(1);
         let reading = tokio::spawn(async move {
+            plan(Side::Source, &mut source, planner).await?;
             let read = packer.pack(&mut source, &statement, &send).await?;
+            plan(Side::Source, &mut source, Planner::Usual).await?;
             Ok::<_, Error>((source, read))
         });
         let mut applied = Ok(());
