@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 const TABLES: &str = include_str!("catalog/tables.sql");
 const COLUMNS: &str = include_str!("catalog/columns.sql");
 const UNIQUE_COLUMNS: &str = include_str!("catalog/unique_columns.sql");
+const UNIQUE_INDEXES: &str = include_str!("catalog/unique_indexes.sql");
 const REFERRERS: &str = include_str!("catalog/referrers.sql");
 const FOREIGN_KEYS: &str = include_str!("catalog/foreign_keys.sql");
 const TYPES: &str = include_str!("catalog/types.sql");
@@ -250,6 +251,22 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
         server_version,
         tables: tables.collect(),
     })
+}
+
+/// Lists what makes rows of a table exclude each other: the columns of each unique index, and no column for one
+/// that has expressions or a predicate, and for an exclusion constraint.
+///
+/// # Errors
+/// The query fails.
+pub async fn unique_indexes(
+    connection: &mut Connection,
+    table: &QualifiedName,
+) -> Result<Vec<Vec<String>>> {
+    sqlx::query_scalar(UNIQUE_INDEXES)
+        .bind(table.sql())
+        .fetch_all(connection)
+        .await
+        .map_err(|error| explain(Side::Target, "reading the catalog", &error))
 }
 
 /// Reads the columns of a target table's unique and exclusion constraints: of the named ones, or of all.

@@ -104,8 +104,11 @@ pub async fn copy(
         loop {
             let chunk = fill(&mut buffer);
             if chunk == Chunk::Unfit {
-                copy.abort("rows that need the stage").await?;
-                return Ok(None);
+                // Not aborted: the driver would leave the end of a refusal unread. It is rolled back anyway.
+                return match copy.finish().await {
+                    Ok(_) | Err(sqlx::Error::Database(_)) => Ok(None),
+                    Err(error) => Err(error),
+                };
             }
             copy.send(buffer.as_slice()).await?;
             buffer.clear();

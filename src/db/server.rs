@@ -211,14 +211,11 @@ impl Server {
         }
         let version = connection.server_version_num().unwrap_or(0);
         // Not every version has these; a pass over a large source outlasts any of them.
-        for (name, since) in [
-            ("idle_session_timeout", 140_000),
-            ("transaction_timeout", 170_000),
-        ] {
-            if version >= since {
-                settings.push_str(&format!("set {name} = 0;"));
-            }
-        }
+        settings.push_str(
+            "select pg_catalog.set_config(name, '0', false) \
+             from pg_catalog.unnest('{transaction_timeout, idle_session_timeout}'::text[]) as name \
+             where pg_catalog.current_setting(name, true) is not null;",
+        );
         settings.push_str(&quiet(version));
         let doing = "setting the session up";
         let done = connection.execute(AssertSqlSafe(settings)).await;

@@ -48,7 +48,7 @@ pub struct MigrateRequest {
     pub mode: DetectMode,
     /// Rows of a batch.
     pub batch_size: usize,
-    /// Entities worked on at the same time.
+    /// Lanes at the same time, of one entity or of several.
     pub max_concurrent: usize,
     /// Exact upper bounds of deletions, by entity.
     pub allow_deletes: BTreeMap<String, u64>,

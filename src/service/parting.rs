@@ -36,12 +36,13 @@ impl Slice {
     }
 }
 
-/// Finds the keys that part the rows into slices of about the same size, wherever the keys lie.
+/// Finds the keys that part so many rows into slices of about the same size, wherever the keys lie.
 pub(crate) async fn cuts(
     context: &Context,
     entity: &ResolvedEntity,
     statements: &SourceStatements,
     reader: &mut Connection,
+    rows: u64,
     slices: usize,
 ) -> Result<Vec<Key>> {
     let SourceFrom::Table(name) = &entity.source.from else {
@@ -50,8 +51,12 @@ pub(crate) async fn cuts(
     let Some(table) = context.catalogs.0.table(name) else {
         return Ok(Vec::new());
     };
+    // A table that was never analysed has no estimate, and one that has may have many more rows than are asked for.
+    let rows = rows
+        .max(u64::try_from(table.estimated_rows).unwrap_or(0))
+        .max(1);
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let rows = table.estimated_rows.max(1) as f64;
+    let rows = rows as f64;
     let percent = (SAMPLE * 100.0 / rows).clamp(0.01, 100.0);
     let statement = statements.key_sample(percent);
     let label = format!("a sample of {}", entity.name);

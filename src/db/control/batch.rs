@@ -109,6 +109,14 @@ pub enum Checks {
     AtTheEnd,
 }
 
+/// The ledger was changed between two looks at it, by somebody who holds no lease.
+fn disturbed() -> Attempt {
+    Attempt::Transient(Error::new(
+        Kind::Busy,
+        "target: rows of a ledger were changed by somebody else",
+    ))
+}
+
 /// Runs an apply statement and checks that every planned row really arrived.
 ///
 /// # Errors
@@ -118,7 +126,8 @@ pub async fn apply(
     statement: &Statement,
     checks: Checks,
 ) -> Result<Attempt> {
-    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+    #[rustfmt::skip]
+    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
     let row: Row = match answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
@@ -145,7 +154,10 @@ pub async fn apply(
         return Ok(refused);
     }
     pass!("batch.after_upsert");
-    let arrived = row.7 == counts.inserted && row.8 == counts.updated && row.10 == row.11;
+    if row.10 != row.11 || row.12 != row.13 {
+        return Ok(disturbed());
+    }
+    let arrived = row.7 == counts.inserted && row.8 == counts.updated;
     Ok(if arrived && counts.adds_up() {
         Attempt::Applied {
             counts,
@@ -195,7 +207,7 @@ pub async fn retire(
     statement: &Statement,
     checks: Checks,
 ) -> Result<Attempt> {
-    type Row = (i64, i64, i64, i64, i64, i64, i64);
+    type Row = (i64, i64, i64, i64, i64, i64, i64, i64);
     let row: Row = match answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
@@ -210,6 +222,9 @@ pub async fn retire(
         && let Some(refused) = settle_constraints(connection).await?
     {
         return Ok(refused);
+    }
+    if row.7 != row.0 {
+        return Ok(disturbed());
     }
     let counts = BatchCounts {
         rows_in: row.0,

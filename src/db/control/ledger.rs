@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub struct Ledger {
     /// The entity it belongs to.
     pub entity: String,
-    /// Whether it has its primary key; during a first load it comes last.
+    /// Whether it has the unique index of its keys; during a first load that comes last.
     pub has_key: bool,
     /// Whether it has the index of the rows that are not simply applied.
     pub has_index: bool,
@@ -24,7 +24,7 @@ pub async fn list(connection: &mut Connection) -> Result<Vec<Ledger>> {
     answered(
         sqlx::query_as(
             "select substring(c.relname::text from 8) as entity, \
-             coalesce(bool_or(i.indisprimary), false) as has_key, \
+             coalesce(bool_or(i.indisunique), false) as has_key, \
              coalesce(bool_or(i.indpred is not null), false) as has_index \
              from pg_catalog.pg_class c left join pg_catalog.pg_index i on i.indrelid = c.oid and i.indisvalid \
              where c.relnamespace = pg_catalog.to_regnamespace('diffmig') and c.relkind = 'r' \
@@ -34,6 +34,40 @@ pub async fn list(connection: &mut Connection) -> Result<Vec<Ledger>> {
     )
     .await
     .map_err(failed("listing the ledgers"))
+}
+
+/// Tells whether a ledger has the unique index of its keys.
+///
+/// # Errors
+/// The query fails.
+pub async fn has_key(connection: &mut Connection, entity: &str) -> Result<bool> {
+    answered(
+        sqlx::query_scalar(
+            "select exists (select from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indrelid \
+             where c.relnamespace = pg_catalog.to_regnamespace('diffmig') and c.relname::text = 'ledger_' || $1 \
+             and i.indisunique and i.indisvalid)",
+        )
+        .bind(entity)
+        .fetch_one(connection),
+    )
+    .await
+    .map_err(failed("listing the ledgers"))
+}
+
+/// Forgets how many rows ledgers had when a session had ended that goes on after all: its later batches carry
+/// the same number and would not be counted.
+///
+/// # Errors
+/// The query fails.
+pub async fn forget_counts(connection: &mut Connection, session_number: i32) -> Result<()> {
+    answered(
+        sqlx::query("update diffmig.watermark set ledger_rows = null where session_number = $1")
+            .bind(session_number)
+            .execute(connection),
+    )
+    .await
+    .map(drop)
+    .map_err(failed("counting a ledger"))
 }
 
 /// Returns how many rows the batches of one session added to a ledger; all it has when it was empty before.

@@ -125,7 +125,8 @@ impl ApplyStatements {
 
     /// Applies the staged rows with ordinals in a closed range and returns the counts:
     /// rows in, inserted, updated, identical, conflicted, held, quarantined, rows really inserted, rows really
-    /// updated, rows whose target row looks edited, rows new to the ledger, rows really added to it.
+    /// updated, rows whose target row looks edited, rows new to the ledger, rows really added to it, rows that were
+    /// written and are known to the ledger, such rows that it really knows as written.
     pub fn apply(&self, writer: Writer, first: usize, last: usize) -> Statement {
         let parts = [
             self.stuck(first, last),
@@ -144,7 +145,9 @@ impl ApplyStatements {
             "with recursive {} select count(*), {}, {}, {}, {}, {}, {}, \
              (select count(*) from inserted), (select count(*) from updated), \
              count(*) filter (where edited and action in ('conflicted', 'quarantined')), \
-             count(*) filter (where l_id is null), (select count(*) from added) from planned",
+             count(*) filter (where l_id is null), (select count(*) from added), \
+             count(*) filter (where l_id is not null and action in ('inserted', 'updated')), \
+             (select count(*) from recorded where is_written) from planned",
             parts.join(", "),
             count("inserted"),
             count("updated"),
@@ -451,7 +454,7 @@ impl ApplyStatements {
             compared.map(|(column, value)| format!("l.{column} is distinct from ({value})"));
         let differs: Vec<String> = std::iter::once(written).chain(differs).collect();
         format!(
-            "update {ledger} l set {} from planned p where l.ctid = p.l_ctid and {} and ({}) returning 1",
+            "update {ledger} l set {} from planned p where l.ctid = p.l_ctid and {} and ({}) returning p.action in ('inserted', 'updated') as is_written",
             settings.join(", "),
             key_equality("l", "p", self.entity.source.key.len()),
             differs.join(" or ")

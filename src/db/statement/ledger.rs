@@ -27,16 +27,19 @@ const IS_SPECIAL: &str = "(outcome <> 'applied' or deleted_at is not null or pen
 pub fn create_index(entity: &ResolvedEntity) -> Statement {
     let keys = key_names(entity.source.key.len()).join(", ");
     Statement::new(format!(
-        "create index on {} ({keys}) where {IS_SPECIAL}",
+        "create index if not exists {} on {} ({keys}) where {IS_SPECIAL}",
+        quote_identifier(&format!("{}_special", ledger_table(&entity.name))),
         ledger_name(&entity.name)
     ))
 }
 
-/// Adds the primary key.
+/// Adds the unique index of the keys. It is no constraint: adding one would wait for every reader, a backup for
+/// instance, and give up.
 pub fn create_key(entity: &ResolvedEntity) -> Statement {
     let keys = key_names(entity.source.key.len()).join(", ");
     Statement::new(format!(
-        "alter table {} add primary key ({keys})",
+        "create unique index if not exists {} on {} ({keys})",
+        quote_identifier(&format!("{}_key", ledger_table(&entity.name))),
         ledger_name(&entity.name)
     ))
 }

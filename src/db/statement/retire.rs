@@ -41,7 +41,7 @@ struct Act {
 
 impl ApplyStatements {
     /// Carries the delete policy out for a list of keys and returns rows in, retired, conflicted, refused,
-    /// rows to change, rows really changed, rows whose target row looks edited.
+    /// rows to change, rows really changed, rows whose target row looks edited, rows that the ledger really notes.
     ///
     /// # Errors
     /// A key that does not fit the entity.
@@ -76,11 +76,11 @@ impl ApplyStatements {
              outcome = (case when g.fault is not null then 'undeleted' when g.edited then 'conflicted' \
              else 'applied' end)::diffmig.outcome, pending = false, \
              target_xmin = case when g.acts then {xmin_after} when g.t_xmin is not null then l.target_xmin end, \
-             session_number = {} from gone g where l.ctid = g.l_ctid and {}), {} \
+             session_number = {} from gone g where l.ctid = g.l_ctid and {} returning 1), {} \
              select count(*), count(*) filter (where not edited and fault is null), \
              count(*) filter (where edited and fault is null), count(*) filter (where fault is not null), \
              count(*) filter (where acts), (select count(*) from changed), \
-             count(*) filter (where edited) from gone",
+             count(*) filter (where edited), (select count(*) from recorded) from gone",
             self.doomed_list(doomed)?,
             key_equality("l", "g", count),
             entity.target.sql(),

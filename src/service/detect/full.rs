@@ -8,6 +8,7 @@ use super::sink::ChangeSink;
 use super::standing::Basis;
 use super::verdict::judge;
 use crate::context::Context;
+use crate::db::control::ledger::has_key;
 use crate::db::source;
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
@@ -66,12 +67,14 @@ impl Full<'_> {
                 .unwrap_or(1),
         };
         let cuts = match self.basis.can_be_parted {
-            true if parts > 1 => {
+            // Without its index a part of the ledger costs as much as all of it.
+            true if parts > 1 && has_key(&mut hands.target, &self.entity.name).await? => {
                 parting::cuts(
                     pass.context,
                     self.entity,
                     self.statements,
                     &mut hands.reader,
+                    expected,
                     parts,
                 )
                 .await?

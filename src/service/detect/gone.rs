@@ -25,11 +25,13 @@ pub(super) struct Difference {
 pub(super) async fn find(
     shortcut: &Shortcut<'_>,
     hands: &mut Hands,
+    live: u64,
     findings: &mut Findings<'_, '_>,
 ) -> Result<Difference> {
+    let rows = live.max(findings.counts.source_rows);
     let bits = shortcut.statements.key_bits();
     match (bits, ledger::key_bits(shortcut.entity)) {
-        (Some(source), Some(known)) if few_buckets(shortcut, hands, findings).await? => {
+        (Some(source), Some(known)) if few_buckets(shortcut, hands, rows).await? => {
             by_bits(shortcut, hands, (&source, &known), findings).await
         }
         _ => by_keys(shortcut, hands, findings).await,
@@ -38,12 +40,8 @@ pub(super) async fn find(
 
 /// Tells whether the buckets of both sides' keys are few enough to be kept: there are no more than their span
 /// has room for, and no more than there are rows.
-async fn few_buckets(
-    shortcut: &Shortcut<'_>,
-    hands: &mut Hands,
-    findings: &Findings<'_, '_>,
-) -> Result<bool> {
-    if findings.counts.source_rows <= MOST_BUCKETS {
+async fn few_buckets(shortcut: &Shortcut<'_>, hands: &mut Hands, rows: u64) -> Result<bool> {
+    if rows <= MOST_BUCKETS {
         return Ok(true);
     }
     let statements = shortcut.statements.key_bounds();

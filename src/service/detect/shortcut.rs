@@ -328,7 +328,7 @@ impl Shortcut<'_> {
         };
         if deleted > 0 {
             let arrived = findings.arrived;
-            let found = gone::find(self, hands, findings).await?;
+            let found = gone::find(self, hands, live, findings).await?;
             if found.deleted != deleted || found.arrived != arrived {
                 return Ok(contradiction());
             }

@@ -61,6 +61,7 @@ async fn part(shortcut: &Shortcut<'_>, hands: &mut Hands, rows: u64) -> Result<V
         entity,
         shortcut.statements,
         &mut hands.reader,
+        rows,
         slices,
     )
     .await?;

@@ -7,7 +7,7 @@ use super::hands::Hands;
 use super::lane::{Lane, Late};
 use super::supply::{Piece, Supply};
 use super::tally::Tally;
-use crate::db::catalog::unique_columns;
+use crate::db::catalog::unique_indexes;
 use crate::db::server::Connection;
 use crate::db::standing::Planner;
 use crate::db::statement::source::SourceStatements;
@@ -17,8 +17,8 @@ use crate::error::{Error, Result};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 
 /// A batch that is loaded directly has so many times the rows of one that is staged, as far as its bytes allow.
 const DIRECT_FACTOR: usize = 10;
@@ -27,6 +27,9 @@ const USUAL_BATCH: usize = 5_000;
 /// How often it is looked whether hands are free for another lane.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Hands that are being opened, when a slot is free.
+type Opening<'o> = BoxFuture<'o, Result<Option<(Hands, SemaphorePermit<'o>)>>>;
+
 /// What the lanes of an entity share.
 struct Crew<'c> {
     session: &'c Session<'c>,
@@ -34,7 +37,8 @@ struct Crew<'c> {
     statements: &'c SourceStatements,
     supply: Supply<'c>,
     tally: &'c Tally,
-    late: Late,
+    /// Where batches may wait until the end; nowhere when the order of the rows matters.
+    late: Option<Late>,
 }
 
 /// Applies every new and modified row of the detection.
@@ -42,25 +46,23 @@ pub(super) async fn apply_changes(work: &mut EntityWork<'_>) -> Result<()> {
     let session = work.session;
     let rows_total = work.tally.rows_total;
     let gathers = work.gathered.is_some();
-    let lanes = match session.pool.width {
-        1 => 1,
-        _ if gathers => 1,
-        _ if rows_total < 2 * SHARED_FROM => 1,
-        width if may_share(work.entity, &mut work.hands.control).await? => width,
-        _ => 1,
-    };
+    // Whatever is gathered or small is done in one go.
+    let any_order = !gathers
+        && rows_total >= 2 * SHARED_FROM
+        && may_share(work.entity, &mut work.hands.control).await?;
+    let lanes = if any_order { session.pool.width } else { 1 };
     let crew = Crew {
         session,
         entity: work.entity,
         statements: &work.statements,
         supply: Supply::new(session, work.entity, &work.statements, lanes, rows_total),
         tally: &work.tally,
-        late: Late::default(),
+        late: any_order.then(Late::default),
     };
     let worker = work.worker.clone();
     let first = (&mut work.worker, &mut *work.hands, work.gathered.as_mut());
     crew.work(first, &worker, lanes).await?;
-    let late = crew.late.take();
+    let late = crew.late.map(|it| it.take()).unwrap_or_default();
     let mut lane = work.lane();
     for batch in &late {
         lane.apply_batch(batch).await?;
@@ -83,21 +85,29 @@ impl Crew<'_> {
         let mut lanes = FuturesUnordered::<BoxFuture<'_, Result<()>>>::new();
         lanes.push(Box::pin(self.run(worker, hands, gathered)));
         let mut failed: Option<Error> = None;
+        // Opened beside the lanes: none of them must stand still in the middle of a transaction for it.
+        let mut opening: Opening<'_> = Box::pin(std::future::pending());
+        let (mut is_opening, mut grows) = (false, true);
         loop {
-            let may_grow = lanes.len() < most && self.supply.is_left() && failed.is_none();
+            let may_grow = grows && lanes.len() < most && self.supply.is_left() && failed.is_none();
             let ended = tokio::select! {
                 ended = lanes.next() => ended,
-                () = tokio::time::sleep(LOOK), if may_grow => {
-                    if let Some((mut hands, slot)) = self.session.pool.try_take().await? {
-                        self.tell(lanes.len() + 1);
-                        let mut worker = pattern.clone();
-                        lanes.push(Box::pin(async move {
-                            let _slot = slot;
-                            self.run(&mut worker, &mut hands, None).await?;
-                            self.session.pool.give_back(hands).await;
-                            Ok(())
-                        }));
+                opened = &mut opening, if is_opening => {
+                    is_opening = false;
+                    match opened {
+                        Ok(Some((hands, slot))) if failed.is_none() => {
+                            self.tell(lanes.len() + 1);
+                            lanes.push(self.another(pattern.clone(), hands, slot));
+                        }
+                        Ok(_) => {}
+                        // It goes on with the lanes that there are.
+                        Err(_) => grows = false,
                     }
+                    continue;
+                }
+                () = tokio::time::sleep(LOOK), if may_grow && !is_opening => {
+                    opening = Box::pin(self.session.pool.try_take());
+                    is_opening = true;
                     continue;
                 }
             };
@@ -112,6 +122,21 @@ impl Crew<'_> {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// A lane on hands of its own, which are given back when it has met no error.
+    fn another<'s>(
+        &'s self,
+        mut worker: BatchWorker,
+        mut hands: Hands,
+        slot: SemaphorePermit<'s>,
+    ) -> BoxFuture<'s, Result<()>> {
+        Box::pin(async move {
+            let _slot = slot;
+            self.run(&mut worker, &mut hands, None).await?;
+            self.session.pool.give_back(hands).await;
+            Ok(())
+        })
     }
 
     fn tell(&self, lanes: usize) {
@@ -138,7 +163,7 @@ impl Crew<'_> {
             tally: self.tally,
             batch_size: self.session.batch_size,
             direct: None,
-            late: Some(&self.late),
+            late: self.late.as_ref(),
             gathered,
         };
         let mut direct: Option<DirectLoad> = None;
@@ -179,15 +204,9 @@ async fn may_share(entity: &ResolvedEntity, control: &mut Connection) -> Result<
     if entity.is_self_referencing() {
         return Ok(false);
     }
-    let mut constraints = BTreeMap::<String, Vec<String>>::new();
-    for column in unique_columns(control, &entity.target, None).await? {
-        constraints
-            .entry(column.constraint)
-            .or_default()
-            .push(column.name);
-    }
+    let indexes = unique_indexes(control, &entity.target).await?;
     let keys = entity.source.key.len();
-    Ok(constraints.values().all(|columns| {
+    Ok(indexes.iter().all(|columns| {
         let legacy = entity.legacy.iter();
         let legacy = legacy.filter(|(_, name)| columns.contains(name)).count();
         columns.contains(&entity.id_column) || (legacy > 0 && legacy >= keys)

@@ -34,7 +34,7 @@ fn words(error: &Error) -> String {
 
 /// Writes the final state and a last event; returns how the session ended, and whether that is recorded.
 ///
-/// The connection is left in `last` for what comes after it. A fenced process writes nothing: the session belongs to whoever took the lease. A pause ends as a
+/// A connection that the state was written on is left in `last`, for what comes after it. A fenced process writes nothing: the session belongs to whoever took the lease. A pause ends as a
 /// cancel when somebody asked for that meanwhile.
 pub(crate) async fn record(
     context: &Context,

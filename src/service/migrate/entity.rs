@@ -30,7 +30,7 @@ use crate::error::{Error, Kind, Result};
 use crate::service::give_way::Patience;
 use crate::service::lease::HeldLease;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use tokio::sync::Mutex;
@@ -51,8 +51,8 @@ pub(crate) struct Session<'a> {
     pub batch_size: usize,
     pub patience: &'a Patience,
     pub budget: Option<QuarantineBudget>,
-    /// Entities whose ledgers have no indexes yet.
-    pub keyless: Mutex<BTreeSet<String>>,
+    /// Entities whose ledgers were bare at first, and whether they still are.
+    pub keyless: BTreeMap<String, Mutex<bool>>,
 }
 
 impl Session<'_> {
@@ -62,10 +62,13 @@ impl Session<'_> {
         entity: &ResolvedEntity,
         connection: &mut Connection,
     ) -> Result<()> {
-        let mut keyless = self.keyless.lock().await;
-        if keyless.contains(&entity.name) {
+        let Some(is_bare) = self.keyless.get(&entity.name) else {
+            return Ok(());
+        };
+        let mut is_bare = is_bare.lock().await;
+        if *is_bare {
             index(connection, entity).await?;
-            keyless.remove(&entity.name);
+            *is_bare = false;
         }
         Ok(())
     }

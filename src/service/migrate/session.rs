@@ -159,7 +159,7 @@ struct Run<'a> {
     /// The connection that the session was begun on; the first attempt takes it.
     control: Mutex<Option<Connection>>,
     patience: Patience,
-    /// How many entities are worked on at the same time; less when the servers have no room for more.
+    /// How many lanes there may be at the same time; fewer when the servers have no room for more.
     width: AtomicUsize,
 }
 
@@ -204,6 +204,7 @@ impl Run<'_> {
         };
         let entities = self.context.select(&self.request.selection)?;
         let plan = plan_of(self.context, &self.request.selection)?;
+        ledger_rows::forget_counts(control, self.writer.session_number).await?;
         let keyless = ledgers::prepare(self.context, control, &plan).await?;
         // Only the first look counts: after an outage some rows are there.
         let _ = self.empty.set(keyless.clone());
@@ -227,7 +228,10 @@ impl Run<'_> {
             batch_size: self.request.batch_size.clamp(1, 100_000),
             patience: &self.patience,
             budget: self.budget(&entities, &counts),
-            keyless: keyless.into(),
+            keyless: keyless
+                .into_iter()
+                .map(|it| (it, Mutex::new(true)))
+                .collect(),
         };
         session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;

@@ -176,7 +176,15 @@ impl<'s> Supply<'s> {
             let mut source = reader(hands, self.session).await?;
             let context = self.session.context;
             // Of a run that is not everything the sample holds only a share.
-            cuts = parting::cuts(context, self.entity, self.statements, &mut source, count).await?;
+            cuts = parting::cuts(
+                context,
+                self.entity,
+                self.statements,
+                &mut source,
+                expected,
+                count,
+            )
+            .await?;
             hands.reader = Some(source);
             if let Some((first, last)) = &bounds {
                 cuts.retain(|cut| cut > first && cut <= last);

@@ -143,8 +143,8 @@ async fn counted(finder: &mut Finder<'_>, name: &str, ledger: &str) {
     finder
         .none(
             "I2",
-            &format!("missing primary key of {ledger}"),
-            &format!("select count(*) where not exists (select from pg_index where indrelid = '{ledger}'::regclass and indisprimary) and exists (select from {ledger})"),
+            &format!("missing key of {ledger}"),
+            &format!("select count(*) where not exists (select from pg_index where indrelid = '{ledger}'::regclass and indisunique) and exists (select from {ledger})"),
         )
         .await;
 }
