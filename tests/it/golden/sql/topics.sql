@@ -267,7 +267,7 @@ when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'appli
 from (p.nulled and not p.action in ('quarantined', 'held', 'conflicted')) or l.deleted_at is distinct
 from (case
 when p.action in ('quarantined', 'held') then p.l_deleted end))
-returning 1),
+returning p.action in ('inserted', 'updated') as is_written),
 added as (insert into diffmig."ledger_topics" (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
 select p.k0, p.id, p.row_hash, case
 when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, case
@@ -320,7 +320,11 @@ from updated),
 count(*) filter (where edited and action in ('conflicted', 'quarantined')),
 count(*) filter (where l_id is null),
 (select count(*)
-from added)
+from added),
+count(*) filter (where l_id is not null and action in ('inserted', 'updated')),
+(select count(*)
+from recorded
+where is_written)
 from planned
 
 -- content: everything
@@ -392,7 +396,8 @@ when g.edited then 'conflicted' else 'applied' end)::diffmig.outcome, pending = 
 when g.acts then g.target_xmin
 when g.t_xmin is not null then l.target_xmin end, session_number = 7
 from gone g
-where l.ctid = g.l_ctid and l.k0 = g.k0),
+where l.ctid = g.l_ctid and l.k0 = g.k0
+returning 1),
 aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session)
 select 'topics', jsonb_build_array(g.k0),
 case
@@ -418,6 +423,8 @@ count(*) filter (where fault is not null),
 count(*) filter (where acts),
 (select count(*)
 from changed),
-count(*) filter (where edited)
+count(*) filter (where edited),
+(select count(*)
+from recorded)
 from gone
 
