@@ -76,6 +76,8 @@ pub async fn acquire(
     .map_err(&failed)?;
     let from = holder(&mut transaction).await?;
     if from.as_ref().is_some_and(|it| !it.expired) {
+        // At once: dropped, it would keep the holder's heartbeat waiting until this connection is used again.
+        transaction.rollback().await.map_err(&failed)?;
         return Err(held(from));
     }
     if from.is_some() {
