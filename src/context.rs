@@ -13,7 +13,7 @@ use crate::domain::connection::Side;
 use crate::domain::event::Event;
 use crate::domain::identifier::{QualifiedName, printable};
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{Mapping, SourceRelation};
+use crate::domain::mapping::{Mapping, Rule, SourceRelation};
 use crate::domain::plan::{Cycle, Plan, plan};
 use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
 use crate::error::{Error, Kind, Result};
@@ -360,6 +360,11 @@ fn source_schemas(mapping: &Mapping) -> Vec<String> {
         match &entity.source {
             SourceRelation::Table(name) => names.push(name),
             SourceRelation::Query { watch, .. } => names.extend(watch),
+        }
+        for rule in &entity.columns {
+            if let Rule::Reference { via, .. } = &rule.rule {
+                names.extend(via.iter().map(|hop| &hop.relation));
+            }
         }
         let parsed = names
             .into_iter()

@@ -4,10 +4,10 @@
 //! and, if the mapping orders ids by a time, milliseconds since 1970. The row hash covers everything
 //! up to and including the fault, so a row that was mended is never taken for the faulty one.
 
-use super::json_text::{canonical_json, wrap_raw};
+use super::json_text::{canonical_json, extract, wrap_raw};
 use super::key::{Key, KeyFault, KeyType, encode_field};
 use super::mapping::JsonFallback;
-use super::resolve::{ResolvedEntity, ResolvedValue};
+use super::resolve::{Extract, ExtractForm, ResolvedEntity, ResolvedValue};
 use super::tuple::{
     Fields, KEPT_CAPACITY, PROJECTION_VERSION, Tuple, TupleFault, put_field, row_hash,
 };
@@ -31,6 +31,7 @@ pub enum CanonicalFault {
 struct JsonField {
     index: usize,
     column: String,
+    extract: Option<Extract>,
     on_error: JsonFallback,
     empty_is_null: bool,
     not_null: bool,
@@ -60,6 +61,7 @@ impl RowShape {
                 hashed_fields = at;
             }
             if let ResolvedValue::Json {
+                extract,
                 on_error,
                 empty_is_null,
                 ..
@@ -68,6 +70,7 @@ impl RowShape {
                 json.push(JsonField {
                     index: at,
                     column: column.name.clone(),
+                    extract: extract.clone(),
                     on_error: on_error.clone(),
                     empty_is_null: *empty_is_null,
                     not_null: column.not_null,
@@ -91,6 +94,16 @@ impl RowShape {
             has_time,
             json,
         }
+    }
+
+    /// Derives the shape of rows that are read back from the target, where nothing is left to take out.
+    pub fn of_target(entity: &ResolvedEntity) -> Self {
+        let mut shape = RowShape::new(entity);
+        shape.json.retain_mut(|field| {
+            let taken = field.extract.take();
+            taken.is_none_or(|it| it.form == ExtractForm::Json)
+        });
+        shape
     }
 
     /// Returns the key's types.
@@ -238,38 +251,112 @@ impl CanonicalRow {
 /// The first byte of binary jsonb.
 const JSONB_VERSION: u8 = 1;
 
-/// Writes binary jsonb and returns whether there is a value, or `sqlstate|reason`.
+/// Writes the binary value and returns whether there is one, or `sqlstate|reason`.
 fn parse_json(
     rule: &JsonField,
     field: Option<&[u8]>,
     out: &mut Vec<u8>,
 ) -> Result<bool, &'static str> {
-    let is_null = match field {
-        None => true,
-        Some(text) => text.is_empty() && rule.empty_is_null,
+    let text = field.filter(|text| !(text.is_empty() && rule.empty_is_null));
+    let there = match text {
+        None => false,
+        Some(text) => match &rule.extract {
+            None => parse_document(rule, text, out)?,
+            Some(extract) => parse_extract(rule, extract, text, out)?,
+        },
     };
-    if !is_null {
-        let text = field.unwrap_or_default();
-        out.push(JSONB_VERSION);
-        if canonical_json(text, out).is_ok() {
-            return Ok(true);
-        }
-        out.truncate(1);
-        match &rule.on_error {
-            JsonFallback::Error => return Err("22P02|not valid JSON"),
-            JsonFallback::Wrap(key) => {
-                return match wrap_raw(key, text, out) {
-                    Ok(()) => Ok(true),
-                    Err(_) => Err("22P05|text that JSON cannot hold"),
-                };
-            }
-            JsonFallback::Null => {}
-        }
-    }
-    if rule.not_null {
+    if !there && rule.not_null {
         return Err("23502|NULL in a required column");
     }
-    Ok(false)
+    Ok(there)
+}
+
+fn parse_document(rule: &JsonField, text: &[u8], out: &mut Vec<u8>) -> Result<bool, &'static str> {
+    out.push(JSONB_VERSION);
+    if canonical_json(text, out).is_ok() {
+        return Ok(true);
+    }
+    out.truncate(1);
+    match &rule.on_error {
+        JsonFallback::Error => Err("22P02|not valid JSON"),
+        JsonFallback::Null => Ok(false),
+        JsonFallback::Wrap(key) => match wrap_raw(key, text, out) {
+            Ok(()) => Ok(true),
+            Err(_) => Err("22P05|text that JSON cannot hold"),
+        },
+    }
+}
+
+fn parse_extract(
+    rule: &JsonField,
+    extract: &Extract,
+    text: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<bool, &'static str> {
+    let mut document = Vec::new();
+    if canonical_json(text, &mut document).is_err() {
+        return match rule.on_error {
+            JsonFallback::Null => Ok(false),
+            _ => Err("22P02|not valid JSON"),
+        };
+    }
+    let Some(value) = extract::find(&document, &extract.path) else {
+        return Ok(false);
+    };
+    if extract.form == ExtractForm::Json {
+        out.push(JSONB_VERSION);
+        out.extend_from_slice(value);
+        return Ok(true);
+    }
+    let mut taken = Vec::new();
+    if !extract::as_text(value, &mut taken) {
+        return Ok(false);
+    }
+    let text = std::str::from_utf8(&taken).map_err(|_| "22P02|not valid JSON")?;
+    encode_extract(&extract.form, text, out)?;
+    Ok(true)
+}
+
+/// Writes an extracted text in its binary form.
+fn encode_extract(form: &ExtractForm, text: &str, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    let word = text.trim_matches([' ', '\t', '\n', '\r', '\x0c', '\x0b']);
+    match form {
+        ExtractForm::Json => out.extend_from_slice(text.as_bytes()),
+        ExtractForm::Text { limit, labels } => {
+            if limit.is_some_and(|limit| text.chars().count() > limit) {
+                return Err("22001|longer than the column");
+            }
+            if labels
+                .as_ref()
+                .is_some_and(|all| !all.iter().any(|it| it == text))
+            {
+                return Err("22P02|not a label of the enum");
+            }
+            out.extend_from_slice(text.as_bytes());
+        }
+        ExtractForm::Integer(bytes) => {
+            const REASON: &str = "22P02|not an integer in range";
+            let number: i64 = word.parse().map_err(|_| REASON)?;
+            match bytes {
+                2 => out.extend(i16::try_from(number).map_err(|_| REASON)?.to_be_bytes()),
+                4 => out.extend(i32::try_from(number).map_err(|_| REASON)?.to_be_bytes()),
+                _ => out.extend(number.to_be_bytes()),
+            }
+        }
+        ExtractForm::Boolean => match word.to_ascii_lowercase().as_str() {
+            "t" | "true" | "y" | "yes" | "on" | "1" => out.push(1),
+            "f" | "false" | "n" | "no" | "off" | "0" => out.push(0),
+            _ => return Err("22P02|not a boolean"),
+        },
+        ExtractForm::Uuid => {
+            let plain = !word.starts_with("urn");
+            let uuid = Some(word)
+                .filter(|_| plain)
+                .and_then(|it| uuid::Uuid::try_parse(it).ok());
+            out.extend_from_slice(uuid.ok_or("22P02|not a uuid")?.as_bytes());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Two representations of one document compare equal after this step, without asking a server.
 
+pub mod extract;
 mod number;
 mod string;
 

@@ -4,11 +4,12 @@ pub mod column;
 pub mod entity;
 pub mod issue;
 pub mod reader;
+mod rule;
 pub mod template;
 
 pub use column::{
-    CaseArm, Codes, ColumnRef, ColumnRule, Fallback, JsonFallback, Literal, Missing, Normalize,
-    PolyTarget, Rule,
+    CaseArm, Clamp, Codes, ColumnRef, ColumnRule, Fallback, Format, Hop, Invalid, JsonFallback,
+    JsonMember, Literal, Missing, Normalize, PolyTarget, Rule,
 };
 pub use entity::{DeletePolicy, Entity, IdRule, IdStrategy, Join, JoinKind, SourceRelation};
 pub use issue::{MappingIssue, Spot};
@@ -140,7 +141,7 @@ fn read_defaults(reader: &mut Reader<'_>, root: &Section<'_>) -> Defaults {
     }
     if let Some(section) = root.section(reader, "codes") {
         for table in section.sections(reader) {
-            let codes = column::read_code_table(reader, &table);
+            let codes = rule::read_code_table(reader, &table);
             defaults.codes.insert(table.name().to_owned(), codes);
         }
     }

@@ -5,11 +5,15 @@ pub mod conversion;
 mod coverage;
 pub mod entity;
 pub mod scope;
+pub mod source;
+mod via;
 
-pub use column::{ResolvedColumn, ResolvedValue};
-pub use conversion::{Conversion, Transport};
-pub use entity::{ResolvedEntity, ResolvedJoin, ResolvedSource, SourceFrom};
+pub use column::{Extract, ExtractForm, ResolvedColumn, ResolvedValue};
+pub use conversion::{Conversion, Digits, Transport};
+pub use entity::ResolvedEntity;
 pub use scope::Scope;
+pub use source::{ResolvedJoin, ResolvedSource, SourceFrom};
+pub use via::{ResolvedHop, Route};
 
 use super::catalog::{Catalog, Column};
 use super::mapping::{Mapping, MappingIssue};
@@ -35,7 +39,7 @@ pub fn resolve(
     catalogs: Catalogs<'_>,
 ) -> Result<Vec<ResolvedEntity>, Vec<MappingIssue>> {
     let mut issues = Vec::new();
-    let keys = entity::key_types(mapping, catalogs, &mut issues);
+    let keys = source::key_types(mapping, catalogs, &mut issues);
     let mut resolved = Vec::new();
     for declared in &mapping.entities {
         resolved.extend(entity::resolve(

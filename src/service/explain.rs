@@ -260,15 +260,14 @@ impl One<'_> {
         let select = SourceStatements::new(self.entity);
         let statement = select.keys(&keys).map_err(&unreadable)?;
         let name = &self.entity.name;
-        let shape = RowShape::new(self.entity);
         let stream = source::rows(&mut self.reader, &statement, name).await?;
-        let mut rows = SourceRows::new(stream, shape.clone(), name);
+        let mut rows = SourceRows::new(stream, RowShape::new(self.entity), name);
         let statement = contents.of_keys(&keys).map_err(&unreadable)?;
         let mut stream =
             TupleStream::open(Side::Target, &mut self.target, &statement, name.clone()).await?;
         let mut differing = Vec::new();
         while let Some(tuple) = stream.next().await? {
-            let mut found = CanonicalRow::new(shape.clone());
+            let mut found = CanonicalRow::new(RowShape::of_target(self.entity));
             let read = found.read(tuple);
             read.map_err(|fault| {
                 let what = format!("a target row of {name} cannot be read back");

@@ -9,7 +9,7 @@ use super::source::key_arrays;
 use super::{Statement, key_equality, key_names};
 use crate::domain::identifier::{QualifiedName, quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault};
-use crate::domain::resolve::{ResolvedColumn, ResolvedEntity, ResolvedValue};
+use crate::domain::resolve::{ExtractForm, ResolvedColumn, ResolvedEntity, ResolvedValue};
 
 /// Extra fields after those of the canonical row: ordinal, `xmin`, the hash that was applied last.
 pub const EXTRA_FIELDS: usize = 3;
@@ -186,7 +186,17 @@ struct ReadBack {
 fn read_back(entity: &ResolvedEntity, index: usize, column: &ResolvedColumn) -> ReadBack {
     let name = format!("t.{}", quote_identifier(&column.name));
     match &column.value {
-        ResolvedValue::Scalar => {
+        ResolvedValue::Json { extract, .. }
+            if extract
+                .as_ref()
+                .is_none_or(|it| it.form == ExtractForm::Json) =>
+        {
+            ReadBack {
+                values: vec![format!("{name}::text")],
+                joins: String::new(),
+            }
+        }
+        ResolvedValue::Scalar | ResolvedValue::Json { .. } => {
             let to = &column.transport.sql;
             let value = format!("{name}::{to}");
             let value = match column.transport.base.as_str() {
@@ -199,10 +209,6 @@ fn read_back(entity: &ResolvedEntity, index: usize, column: &ResolvedColumn) -> 
                 joins: String::new(),
             }
         }
-        ResolvedValue::Json { .. } => ReadBack {
-            values: vec![format!("{name}::text")],
-            joins: String::new(),
-        },
         ResolvedValue::Reference { .. } | ResolvedValue::Poly { .. } => {
             read_reference(entity, index, column, &name)
         }

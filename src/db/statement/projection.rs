@@ -2,10 +2,13 @@
 
 use crate::domain::identifier::quote_literal;
 use crate::domain::mapping::{
-    Codes, Fallback, Literal, Missing, Normalize, NullPolicy, PolyTarget, Rule, TemplatePart,
+    ColumnRef, Fallback, JsonMember, Literal, Missing, NullPolicy, PolyTarget, Rule, TemplatePart,
     TextFilter,
 };
 use crate::domain::resolve::{Conversion, ResolvedColumn, ResolvedEntity, ResolvedValue, Scope};
+
+mod convert;
+mod modify;
 
 /// A value and the conditions under which the row cannot go, each with its `sqlstate|reason`.
 struct Value {
@@ -60,49 +63,6 @@ fn template(scope: &Scope, parts: &[TemplatePart], nulls: NullPolicy) -> String 
     format!("({})", rendered.collect::<Vec<_>>().join(" || "))
 }
 
-fn translate_codes(value: &mut Value, codes: &Codes, unknown: &Fallback) {
-    let input = format!("({})::text", value.sql);
-    let arms: String = codes
-        .pairs
-        .iter()
-        .map(|(code, label)| {
-            format!(
-                " when {} then {}",
-                quote_literal(code),
-                quote_literal(label)
-            )
-        })
-        .collect();
-    if *unknown == Fallback::Error {
-        let known: Vec<String> = codes
-            .pairs
-            .iter()
-            .map(|(code, _)| quote_literal(code))
-            .collect();
-        let condition = format!("{input} not in ({})", known.join(", "));
-        value.faults.push((condition, "22023|unknown code"));
-    }
-    // NULL is no code: it stays NULL, whatever unknown codes become.
-    value.sql = format!(
-        "case when {input} is null then null else case {input}{arms} else {} end end",
-        fallback(unknown)
-    );
-}
-
-fn normalize(sql: &str, steps: &[Normalize]) -> String {
-    steps
-        .iter()
-        .fold(format!("({sql})::text"), |sql, step| match step {
-            Normalize::Trim => format!("btrim({sql}, E' \\t\\n\\r\\f\\v')"),
-            Normalize::Lower => format!("lower({sql})"),
-            Normalize::Upper => format!("upper({sql})"),
-            Normalize::Digits => format!("regexp_replace({sql}, '[^0-9]', '', 'g')"),
-            Normalize::Collapse => format!("regexp_replace({sql}, '\\s+', ' ', 'g')"),
-            Normalize::Nfc => format!("normalize({sql}, nfc)"),
-            Normalize::EmptyToNull => format!("nullif({sql}, '')"),
-        })
-}
-
 /// Renders the value as the rule makes it, before it is checked against the target type.
 fn raw_value(scope: &Scope, column: &ResolvedColumn) -> Value {
     let rule = &column.rule;
@@ -138,82 +98,95 @@ fn raw_value(scope: &Scope, column: &ResolvedColumn) -> Value {
             format!("case{arms_sql} else {} end", fallback(otherwise))
         }
         Rule::Template { parts, nulls } => template(scope, parts, *nulls),
-        // References and JSON never come here.
+        Rule::Json {
+            members,
+            omit_nulls,
+            null_if_empty,
+        } => object(scope, members, *omit_nulls, *null_if_empty),
+        Rule::JsonPath {
+            column: document,
+            path,
+            ..
+        } => {
+            let names: Vec<String> = path.iter().map(|it| quote_literal(it)).collect();
+            let take = match column.transport.base.as_str() {
+                "jsonb" => "#>",
+                _ => "#>>",
+            };
+            let document = scope.sql(document);
+            format!("({document}::jsonb {take} array[{}])", names.join(", "))
+        }
+        // References and JSON text never come here.
         Rule::JsonParse { .. } | Rule::Reference { .. } | Rule::Poly { .. } => "null".into(),
     };
     let mut value = Value { sql, faults };
-    if let Some((codes, unknown)) = &rule.codes {
-        translate_codes(&mut value, codes, unknown);
-    }
-    if !rule.normalize.is_empty() {
-        value.sql = normalize(&value.sql, &rule.normalize);
-    }
-    if let Some(default) = &rule.default {
-        value.sql = format!("coalesce({}, {})", value.sql, literal(default));
-    }
+    let source_is_text = match &rule.rule {
+        Rule::Column(source) => is_text(scope, source),
+        Rule::Template { .. } | Rule::JsonPath { .. } => true,
+        _ => false,
+    };
+    modify::apply(&mut value, column, source_is_text);
     value
 }
 
-/// Keeps a value only where a condition holds; elsewhere the row is faulty.
-fn guarded(value: &mut Value, condition: &str, cast: &str, reason: &'static str) {
-    let input = std::mem::take(&mut value.sql);
-    let fault = format!("({input}) is not null and not ({condition})");
-    value.faults.push((fault, reason));
-    value.sql = format!("case when {condition} then ({input})::{cast} end");
+fn is_text(scope: &Scope, column: &ColumnRef) -> bool {
+    let found = scope.column(column);
+    found.is_ok_and(|(_, it)| {
+        matches!(
+            it.column_type.base.as_str(),
+            "text" | "varchar" | "bpchar" | "name"
+        )
+    })
 }
 
-fn converted(value: &mut Value, column: &ResolvedColumn) {
-    const UUID: &str = "^(\\{([0-9a-f]{4}-?){7}[0-9a-f]{4}\\}|([0-9a-f]{4}-?){7}[0-9a-f]{4})$";
-    const INTEGER: &str = "^\\s*[-+]?[0-9]{1,18}\\s*$";
-    let to = &column.transport.sql;
-    let input = value.sql.clone();
-    match &column.conversion {
-        Conversion::Cast | Conversion::JsonText => value.sql = format!("({input})::{to}"),
-        Conversion::IntegerRange(low, high) => {
-            let condition = format!("({input}) between {low} and {high}");
-            guarded(value, &condition, to, "22003|out of range");
+fn member(scope: &Scope, member: &JsonMember, omit_nulls: bool) -> String {
+    match member {
+        JsonMember::Column(column) => scope.sql(column),
+        JsonMember::Const(Literal::Text(text)) => format!("{}::text", quote_literal(text)),
+        JsonMember::Const(value) => literal(value),
+        JsonMember::Expr(expression) => {
+            format!(
+                "({})",
+                expression.to_sql(&|name| scope.expression_column(name))
+            )
         }
-        Conversion::NumericRange { precision, scale } => {
-            let bound = format!("1e{}::numeric", precision - scale);
-            // NaN fits every precision, and compares above every number.
-            let number = format!("({input})::numeric");
-            let condition = format!("{number} = 'NaN' or abs(round({number}, {scale})) < {bound}");
-            guarded(value, &condition, to, "22003|out of range");
-        }
-        Conversion::TextToInteger(low, high) => {
-            let condition = format!(
-                "case when ({input}) ~ '{INTEGER}' then ({input})::bigint between {low} and {high} else false end"
-            );
-            guarded(value, &condition, to, "22P02|not an integer in range");
-        }
-        Conversion::TextToUuid => {
-            let condition = format!("({input}) ~* '{UUID}'");
-            guarded(value, &condition, "uuid", "22P02|not a uuid");
-        }
-        Conversion::EnumLabels(labels) => {
-            let labels: Vec<String> = labels.iter().map(|label| quote_literal(label)).collect();
-            let condition = format!("({input})::text in ({})", labels.join(", "));
-            guarded(value, &condition, "text", "22P02|not a label of the enum");
-        }
-        Conversion::TextLength(limit) => {
-            let condition = format!("char_length(({input})::text) > {limit}");
-            value
-                .faults
-                .push((condition, "22001|longer than the column"));
-            value.sql = format!("({input})::text");
-        }
-        Conversion::AtTimeZone(zone) => {
-            let zone = quote_literal(zone);
-            value.sql = format!("(({input})::timestamp at time zone {zone})::{to}");
+        JsonMember::Object(members) => object(scope, members, omit_nulls, false),
+    }
+}
+
+/// Builds a JSON object; it is empty when all its columns and expressions are NULL.
+fn object(
+    scope: &Scope,
+    members: &[(String, JsonMember)],
+    omit_nulls: bool,
+    null_if_empty: bool,
+) -> String {
+    let parts: Vec<String> = members
+        .iter()
+        .map(|(name, it)| format!("{}, {}", quote_literal(name), member(scope, it, omit_nulls)))
+        .collect();
+    let mut sql = format!("jsonb_build_object({})", parts.join(", "));
+    if omit_nulls {
+        sql = format!("jsonb_strip_nulls({sql})");
+    }
+    if null_if_empty {
+        let leaves = JsonMember::leaves(members);
+        let empty: Vec<String> = leaves
+            .iter()
+            .filter(|it| !matches!(it, JsonMember::Const(_)))
+            .map(|it| format!("({}) is null", member(scope, it, omit_nulls)))
+            .collect();
+        if !empty.is_empty() {
+            sql = format!("case when not ({}) then {sql} end", empty.join(" and "));
         }
     }
+    sql
 }
 
 /// Tells whether the source makes sure that a value is there: it stands in a column that refuses NULL.
 fn is_never_null(scope: &Scope, column: &ResolvedColumn) -> bool {
     let rule = &column.rule;
-    let (Rule::Column(name), None, true) = (&rule.rule, &rule.codes, rule.normalize.is_empty())
-    else {
+    let (Rule::Column(name), None) = (&rule.rule, rule.first_modifier()) else {
         return false;
     };
     scope.column(name).is_ok_and(|(alias, found)| {
@@ -226,7 +199,7 @@ fn is_never_null(scope: &Scope, column: &ResolvedColumn) -> bool {
 
 fn checked_value(scope: &Scope, column: &ResolvedColumn) -> Value {
     let mut value = raw_value(scope, column);
-    converted(&mut value, column);
+    convert::apply(&mut value, column);
     let to = &column.transport.sql;
     match column.transport.base.as_str() {
         // -0.0 and 0.0 are one value, and so are 1.0 and 1.00 without a declared scale.
@@ -300,13 +273,20 @@ fn values(scope: &Scope, column: &ResolvedColumn) -> Vec<Value> {
             sql: format!("({})::text", scope.sql(text)),
             faults: Vec::new(),
         }],
-        ResolvedValue::Reference { by, .. } => {
+        ResolvedValue::Reference {
+            by, hops, missing, ..
+        } => {
             let by = scope.sql(by);
-            let faults = if column.not_null {
-                vec![(format!("{by} is null"), "23502|NULL in a required column")]
-            } else {
-                Vec::new()
-            };
+            let mut faults = Vec::new();
+            // Without the row on the way nobody knows whether there is a parent.
+            for hop in hops.iter().filter(|_| *missing != Missing::Null) {
+                let (from, key) = (scope.sql(&hop.from), scope.sql(&hop.key));
+                let lost = format!("{from} is not null and {key} is null");
+                faults.push((lost, "23503|the row that leads to the parent is not there"));
+            }
+            if column.not_null {
+                faults.push((format!("{by} is null"), "23502|NULL in a required column"));
+            }
             vec![Value {
                 sql: format!("({by})::{}", column.key_type.sql_type()),
                 faults,

@@ -1,12 +1,8 @@
 //! The rules that give a target column its value.
 
-use super::issue::did_you_mean;
-use super::reader::{Reader, Section};
-use super::template::{NullPolicy, TemplatePart, parse_template};
-use super::{Defaults, Spot};
-use crate::domain::expression::{Expression, parse_expression};
-use toml::Spanned;
-use toml::de::DeValue;
+use super::Spot;
+use super::template::{NullPolicy, TemplatePart};
+use crate::domain::expression::Expression;
 
 /// A column of the source as written in the mapping: `alias.column` or `column`, verbatim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +108,15 @@ pub enum Missing {
     Quarantine,
 }
 
+/// A source row on the way to a parent: found by its key, it names the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// An entity or a source table, as written.
+    pub relation: String,
+    /// Its column with the next key.
+    pub column: String,
+}
+
 /// One kind of parent of a generic reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolyTarget {
@@ -119,6 +124,66 @@ pub struct PolyTarget {
     pub code: String,
     /// The parent entity.
     pub entity: String,
+}
+
+/// One member of an object that a rule builds.
+#[derive(Debug, Clone)]
+pub enum JsonMember {
+    /// A source column.
+    Column(ColumnRef),
+    /// The same for every row.
+    Const(Literal),
+    /// A SQL expression over the source row.
+    Expr(Expression),
+    /// An object inside the object.
+    Object(Vec<(String, JsonMember)>),
+}
+
+impl JsonMember {
+    /// Returns the values of an object and of the objects inside it.
+    pub fn leaves(members: &[(String, JsonMember)]) -> Vec<&JsonMember> {
+        let mut leaves = Vec::new();
+        for (_, member) in members {
+            match member {
+                JsonMember::Object(inner) => leaves.extend(JsonMember::leaves(inner)),
+                other => leaves.push(other),
+            }
+        }
+        leaves
+    }
+}
+
+/// What a text must look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Format {
+    /// An address with one `@` and a domain with a dot.
+    Email,
+    /// A uuid as PostgreSQL reads it.
+    Uuid,
+    /// `http` or `https` and a host.
+    Url,
+    /// A regular expression of PostgreSQL, matched anywhere unless it is anchored.
+    Pattern(String),
+}
+
+/// What becomes of a value that does not have its format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invalid {
+    /// The row goes to quarantine. The default.
+    Quarantine,
+    /// NULL.
+    Null,
+    /// It stays as it is.
+    Keep,
+}
+
+/// The bounds of a number; `None` leaves that side open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clamp {
+    /// Smaller values become this.
+    pub low: Option<String>,
+    /// Larger values become this.
+    pub high: Option<String>,
 }
 
 /// How a value is made.
@@ -153,12 +218,34 @@ pub enum Rule {
         /// Whether `''` is NULL instead of malformed.
         empty_is_null: bool,
     },
+    /// An object made of several values.
+    Json {
+        /// Names and values in order.
+        members: Vec<(String, JsonMember)>,
+        /// Whether members that are NULL are left out.
+        omit_nulls: bool,
+        /// Whether an object without any value is NULL.
+        null_if_empty: bool,
+    },
+    /// One value inside a JSON document.
+    JsonPath {
+        /// The column with the document: `jsonb`, `json` or text.
+        column: ColumnRef,
+        /// Names of members and positions in arrays, from the outside in.
+        path: Vec<String>,
+        /// What malformed text becomes: quarantine or NULL.
+        on_error: JsonFallback,
+        /// Whether `''` is NULL instead of malformed.
+        empty_is_null: bool,
+    },
     /// A key of another entity.
     Reference {
         /// The parent entity.
         entity: String,
-        /// The source column with the parent's key.
+        /// The source column with the parent's key, or with the key of the first hop.
         by: ColumnRef,
+        /// Source rows that lie between this one and the parent.
+        via: Vec<Hop>,
         /// When the parent is not there.
         missing: Missing,
     },
@@ -190,370 +277,39 @@ pub struct ColumnRule {
     pub codes: Option<(Codes, Fallback)>,
     /// Changes to the text, in order.
     pub normalize: Vec<Normalize>,
+    /// A factor, as written.
+    pub scale: Option<String>,
+    /// Bounds of the number.
+    pub clamp: Option<Clamp>,
+    /// Texts are cut to this many characters.
+    pub truncate: Option<u32>,
+    /// What the text must look like, and what happens if it does not.
+    pub format: Option<(Format, Invalid)>,
+    /// Whether digits may be rounded away and texts cut.
+    pub allow_loss: bool,
     /// What a naive timestamp means.
     pub time_zone: Option<String>,
     /// Written on insert only, never compared.
     pub target_owned: bool,
 }
 
-const KNOWN: &[&str] = &[
-    "column",
-    "const",
-    "expr",
-    "case",
-    "else",
-    "template",
-    "nulls",
-    "json_parse",
-    "on_error",
-    "empty",
-    "ref",
-    "by",
-    "poly",
-    "missing",
-    "codes",
-    "default",
-    "normalize",
-    "time_zone",
-    "owner",
-];
-
-const RULES: &[&str] = &[
-    "column",
-    "const",
-    "expr",
-    "case",
-    "template",
-    "json_parse",
-    "ref",
-    "poly",
-];
-
-/// Keys of the mapping language that this version does not carry out yet; they are refused by name.
-const PLANNED: &[&str] = &[
-    "format",
-    "invalid",
-    "scale",
-    "clamp",
-    "truncate",
-    "allow_loss",
-    "json",
-    "json_path",
-    "path",
-    "via",
-    "null_if_empty",
-];
-
-/// Reads the rule of one target column.
-pub(super) fn read(
-    reader: &mut Reader<'_>,
-    entity: &Section<'_>,
-    target: &str,
-    offset: usize,
-    value: &Spanned<DeValue<'_>>,
-    defaults: &Defaults,
-) -> Option<ColumnRule> {
-    let spot = reader.spot(offset);
-    let path = format!("{}.{target}", entity.path());
-    if let Some(column) = value.get_ref().as_str() {
-        return Some(plain(target, spot, Rule::Column(ColumnRef::parse(column))));
+impl ColumnRule {
+    /// Tells whether the value is a number after its modifiers.
+    pub fn makes_number(&self) -> bool {
+        self.scale.is_some() || self.clamp.is_some()
     }
-    let Some(section) = Section::of(value, path.clone()) else {
-        let found = value.get_ref().type_str();
-        let hint = Some("write \"column\" or a table such as { column = \"a.b\" }".into());
-        reader.report(
-            offset,
-            &path,
-            format!("expected a rule, found {found}"),
-            hint,
-        );
-        return None;
-    };
-    refuse_unknown(reader, &section);
-    let named: Vec<&str> = RULES
-        .iter()
-        .copied()
-        .filter(|rule| section.has(rule))
-        .collect();
-    if named.len() > 1 {
-        let message = format!("more than one rule: {}", named.join(", "));
-        reader.report(offset, &path, message, Some("keep one of them".into()));
-        return None;
-    }
-    let rule = match named.first().copied() {
-        // The name of a target column has no alias in front, whatever dots it holds.
-        None => Rule::Column(ColumnRef {
-            table: None,
-            column: target.to_owned(),
-        }),
-        Some(name) => read_rule(reader, &section, name)?,
-    };
-    let codes = read_codes(reader, &section, defaults);
-    let owner = section.word(reader, "owner", &[("target", true)]);
-    Some(ColumnRule {
-        target: target.to_owned(),
-        spot,
-        rule,
-        default: section
-            .get("default")
-            .filter(|_| codes.is_none())
-            .and_then(|_| literal(reader, &section, "default")),
-        codes,
-        normalize: read_normalize(reader, &section),
-        time_zone: section.string(reader, "time_zone"),
-        target_owned: owner.unwrap_or(false),
-    })
-}
 
-fn plain(target: &str, spot: Spot, rule: Rule) -> ColumnRule {
-    ColumnRule {
-        target: target.to_owned(),
-        spot,
-        rule,
-        default: None,
-        codes: None,
-        normalize: Vec::new(),
-        time_zone: None,
-        target_owned: false,
+    /// Names a modifier that changes the value, if there is one.
+    pub fn first_modifier(&self) -> Option<&'static str> {
+        let all = [
+            ("codes", self.codes.is_some()),
+            ("normalize", !self.normalize.is_empty()),
+            ("scale", self.scale.is_some()),
+            ("clamp", self.clamp.is_some()),
+            ("truncate", self.truncate.is_some()),
+            ("format", self.format.is_some()),
+            ("default", self.default.is_some()),
+        ];
+        all.iter().find_map(|(name, there)| there.then_some(*name))
     }
-}
-
-fn refuse_unknown(reader: &mut Reader<'_>, section: &Section<'_>) {
-    for (key, at, _) in section.entries() {
-        let path = section.path_of(key);
-        if PLANNED.contains(&key) {
-            let message = "this rule is not supported by this version";
-            reader.report(at, &path, message, Some("`expr` may express it".into()));
-        } else if !KNOWN.contains(&key) {
-            let hint = did_you_mean(key, KNOWN.iter().copied());
-            reader.report(at, &path, "unknown key", hint);
-        }
-    }
-}
-
-fn read_rule(reader: &mut Reader<'_>, section: &Section<'_>, name: &str) -> Option<Rule> {
-    match name {
-        "column" => column_ref(reader, section, "column").map(Rule::Column),
-        "const" => literal(reader, section, "const").map(Rule::Const),
-        "expr" => expression(reader, section, "expr").map(Rule::Expr),
-        "case" => read_case(reader, section),
-        "template" => read_template(reader, section),
-        "json_parse" => read_json_parse(reader, section),
-        "ref" => Some(Rule::Reference {
-            entity: section.string(reader, "ref")?,
-            by: column_ref(reader, section, "by")?,
-            missing: read_missing(reader, section),
-        }),
-        _ => read_poly(reader, section),
-    }
-}
-
-fn column_ref(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Option<ColumnRef> {
-    let text = section.required_string(reader, key)?;
-    Some(ColumnRef::parse(&text))
-}
-
-/// Reads a SQL expression and reports what is not allowed in it.
-pub(super) fn expression(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    key: &str,
-) -> Option<Expression> {
-    let text = section.required_string(reader, key)?;
-    match parse_expression(&text) {
-        Ok(expression) => Some(expression),
-        Err(fault) => {
-            section.fault(reader, key, fault.to_string(), fault.hint.clone());
-            None
-        }
-    }
-}
-
-pub(super) fn literal(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    key: &str,
-) -> Option<Literal> {
-    let found = match section.get(key)?.get_ref() {
-        DeValue::String(text) => Some(Literal::Text(text.as_ref().to_owned())),
-        DeValue::Boolean(flag) => Some(Literal::Bool(*flag)),
-        DeValue::Integer(number) if number.radix() == 10 => {
-            Some(Literal::Number(number.as_str().to_owned()))
-        }
-        DeValue::Float(number) => {
-            let text = number.as_str();
-            let plain = !text.contains(|c: char| c.is_alphabetic() && c != 'e' && c != 'E');
-            plain.then(|| Literal::Number(text.to_owned()))
-        }
-        _ => None,
-    };
-    if found.is_none() {
-        let message = "expected a string, a decimal number or a boolean";
-        section.fault(reader, key, message, None);
-    }
-    found
-}
-
-fn fallback(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Fallback {
-    if !section.has(key) {
-        return Fallback::Error;
-    }
-    match literal(reader, section, key) {
-        Some(Literal::Text(text)) if text == "error" => Fallback::Error,
-        Some(Literal::Text(text)) if text == "null" => Fallback::Null,
-        Some(value) => Fallback::Value(value),
-        None => Fallback::Error,
-    }
-}
-
-fn read_case(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Rule> {
-    let mut arms = Vec::new();
-    for arm in section.section_list(reader, "case") {
-        arm.only(reader, &["when", "then"]);
-        let when = expression(reader, &arm, "when");
-        if !arm.has("then") {
-            arm.fault(reader, "then", "this key is missing", None);
-        }
-        if let (Some(when), Some(then)) = (when, literal(reader, &arm, "then")) {
-            arms.push(CaseArm { when, then });
-        }
-    }
-    if arms.is_empty() {
-        section.fault(reader, "case", "a case needs at least one arm", None);
-        return None;
-    }
-    let otherwise = fallback(reader, section, "else");
-    Some(Rule::Case { arms, otherwise })
-}
-
-fn read_template(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Rule> {
-    let text = section.string(reader, "template")?;
-    let words = [("null", NullPolicy::Null), ("empty", NullPolicy::Empty)];
-    let nulls = section.word(reader, "nulls", &words);
-    match parse_template(&text) {
-        Ok(parts) => Some(Rule::Template {
-            parts,
-            nulls: nulls.unwrap_or(NullPolicy::Null),
-        }),
-        Err(message) => {
-            section.fault(reader, "template", message, None);
-            None
-        }
-    }
-}
-
-fn read_json_parse(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Rule> {
-    let is_table = section
-        .get("on_error")
-        .is_some_and(|value| value.get_ref().is_table());
-    let on_error = if is_table {
-        let wrap = section.section(reader, "on_error")?;
-        wrap.only(reader, &["wrap"]);
-        wrap.required_string(reader, "wrap").map(JsonFallback::Wrap)
-    } else {
-        let word = section.word(reader, "on_error", &[("error", false), ("null", true)]);
-        word.map(|null| {
-            if null {
-                JsonFallback::Null
-            } else {
-                JsonFallback::Error
-            }
-        })
-    };
-    let empty = section.word(reader, "empty", &[("null", true), ("error", false)]);
-    Some(Rule::JsonParse {
-        column: column_ref(reader, section, "json_parse")?,
-        on_error: on_error.unwrap_or(JsonFallback::Error),
-        empty_is_null: empty.unwrap_or(false),
-    })
-}
-
-fn read_missing(reader: &mut Reader<'_>, section: &Section<'_>) -> Missing {
-    let words = [
-        ("hold", Missing::Hold),
-        ("null", Missing::Null),
-        ("quarantine", Missing::Quarantine),
-    ];
-    section
-        .word(reader, "missing", &words)
-        .unwrap_or(Missing::Hold)
-}
-
-fn read_poly(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Rule> {
-    let poly = section.section(reader, "poly")?;
-    poly.only(reader, &["type", "id", "map"]);
-    let map = poly.section(reader, "map")?;
-    let mut targets = Vec::new();
-    for (code, _, _) in map.entries() {
-        if let Some(entity) = map.string(reader, code) {
-            targets.push(PolyTarget {
-                code: code.to_owned(),
-                entity,
-            });
-        }
-    }
-    Some(Rule::Poly {
-        type_column: column_ref(reader, &poly, "type")?,
-        id_column: column_ref(reader, &poly, "id")?,
-        targets,
-        missing: read_missing(reader, section),
-    })
-}
-
-fn read_codes(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    defaults: &Defaults,
-) -> Option<(Codes, Fallback)> {
-    let value = section.get("codes")?;
-    let unknown = fallback(reader, section, "default");
-    if value.get_ref().is_table() {
-        let table = section.section(reader, "codes")?;
-        return Some((read_code_table(reader, &table), unknown));
-    }
-    let name = section.string(reader, "codes")?;
-    if let Some(codes) = defaults.codes.get(&name) {
-        return Some((codes.clone(), unknown));
-    }
-    let hint = did_you_mean(&name, defaults.codes.keys().map(String::as_str));
-    section.fault(
-        reader,
-        "codes",
-        format!("no code table [codes.{name}]"),
-        hint,
-    );
-    None
-}
-
-/// Reads a table of codes.
-pub(super) fn read_code_table(reader: &mut Reader<'_>, table: &Section<'_>) -> Codes {
-    let keys: Vec<&str> = table.entries().map(|(key, _, _)| key).collect();
-    let pairs = keys
-        .into_iter()
-        .filter_map(|key| Some((key.to_owned(), table.string(reader, key)?)))
-        .collect();
-    Codes { pairs }
-}
-
-fn read_normalize(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Normalize> {
-    const STEPS: &[(&str, Normalize)] = &[
-        ("trim", Normalize::Trim),
-        ("lower", Normalize::Lower),
-        ("upper", Normalize::Upper),
-        ("digits", Normalize::Digits),
-        ("collapse", Normalize::Collapse),
-        ("nfc", Normalize::Nfc),
-        ("empty_to_null", Normalize::EmptyToNull),
-    ];
-    let mut steps = Vec::new();
-    for word in section.strings(reader, "normalize").unwrap_or_default() {
-        match STEPS.iter().find(|(name, _)| *name == word) {
-            Some((_, step)) => steps.push(*step),
-            None => {
-                let hint = did_you_mean(&word, STEPS.iter().map(|(name, _)| *name));
-                section.fault(reader, "normalize", format!("unknown step `{word}`"), hint);
-            }
-        }
-    }
-    steps
 }

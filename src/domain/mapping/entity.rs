@@ -1,9 +1,9 @@
 //! An entity: one source relation that feeds one target table.
 
-use super::column::{self, ColumnRef, ColumnRule, Literal};
+use super::column::{ColumnRef, ColumnRule, Literal};
 use super::issue::did_you_mean;
 use super::reader::{Reader, Section};
-use super::{ConflictPolicy, Defaults, Spot};
+use super::{ConflictPolicy, Defaults, Spot, rule};
 use crate::domain::expression::{Expression, SourceQuery, parse_query};
 use crate::domain::watermark::OVERLAP_SECS;
 
@@ -155,7 +155,7 @@ pub(super) fn read(
     let alias = section.string(reader, "as");
     let filter = section
         .has("where")
-        .then(|| column::expression(reader, section, "where"))
+        .then(|| rule::expression(reader, section, "where"))
         .flatten();
     let joins = read_joins(reader, section);
     let columns = read_columns(reader, section, defaults);
@@ -249,7 +249,7 @@ fn read_joins(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Join> {
         let kind = join.word(reader, "kind", &kinds).unwrap_or(JoinKind::Left);
         let alias = join.string(reader, "as");
         let table = join.required_string(reader, "table");
-        let on = column::expression(reader, &join, "on");
+        let on = rule::expression(reader, &join, "on");
         if let (Some(table), Some(on)) = (table, on) {
             joins.push(Join {
                 alias: alias
@@ -274,7 +274,7 @@ fn read_columns(
     };
     let mut rules = Vec::new();
     for (target, offset, value) in columns.entries() {
-        rules.extend(column::read(
+        rules.extend(rule::read(
             reader, &columns, target, offset, value, defaults,
         ));
     }
@@ -371,9 +371,8 @@ pub(super) fn read_delete(reader: &mut Reader<'_>, section: &Section<'_>) -> Opt
     let retire = delete.section(reader, "retire")?;
     let mut settings = Vec::new();
     for (column, _, _) in retire.entries() {
-        settings.extend(
-            column::literal(reader, &retire, column).map(|value| (column.to_owned(), value)),
-        );
+        settings
+            .extend(rule::literal(reader, &retire, column).map(|value| (column.to_owned(), value)));
     }
     if settings.is_empty() {
         delete.fault(reader, "retire", "names no column to set", None);

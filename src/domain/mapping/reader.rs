@@ -181,6 +181,16 @@ impl<'t> Section<'t> {
         number
     }
 
+    /// Reads `true` or `false`.
+    pub fn boolean(&self, reader: &mut Reader<'_>, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong_type(reader, key, "true or false");
+        }
+        flag
+    }
+
     /// Reads an array of texts.
     pub fn strings(&self, reader: &mut Reader<'_>, key: &str) -> Option<Vec<String>> {
         let value = self.get(key)?;

@@ -1,16 +1,48 @@
 //! One target column, bound to its source and checked.
 
-use super::conversion::{Conversion, Transport, check_of_computed, convert};
+use super::conversion::{
+    Conversion, Terms, Transport, check_of_computed, convert, convert_number, convert_text,
+};
 use super::scope::{Scope, ScopeFault};
-use crate::domain::catalog::Column;
+use super::via::{ResolvedHop, Routes};
+use crate::domain::catalog::{Column, ColumnType};
 use crate::domain::expression::Expression;
 use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{
-    ColumnRef, ColumnRule, Fallback, JsonFallback, Literal, MappingIssue, Missing, PolyTarget,
-    Rule, TemplatePart,
+    ColumnRef, ColumnRule, Fallback, JsonFallback, JsonMember, Literal, MappingIssue, Missing,
+    PolyTarget, Rule, TemplatePart,
 };
 use std::collections::BTreeMap;
+
+/// One value taken out of a JSON document.
+#[derive(Debug, Clone)]
+pub struct Extract {
+    /// Names of members and positions in arrays, from the outside in.
+    pub path: Vec<String>,
+    /// The form in which it is sent.
+    pub form: ExtractForm,
+}
+
+/// The form of an extracted value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtractForm {
+    /// JSON.
+    Json,
+    /// Text: at most so many characters, or one of these labels.
+    Text {
+        /// The longest text, in characters.
+        limit: Option<usize>,
+        /// The labels of an enum.
+        labels: Option<Vec<String>>,
+    },
+    /// An integer of so many bytes.
+    Integer(u8),
+    /// True or false.
+    Boolean,
+    /// A uuid.
+    Uuid,
+}
 
 /// How the value is made, after every name was checked.
 #[derive(Debug, Clone)]
@@ -21,6 +53,8 @@ pub enum ResolvedValue {
     Json {
         /// The text.
         column: ColumnRef,
+        /// What is taken out of the document; `None` takes it whole.
+        extract: Option<Extract>,
         /// What malformed text becomes.
         on_error: JsonFallback,
         /// Whether `''` is NULL.
@@ -32,6 +66,8 @@ pub enum ResolvedValue {
         entity: String,
         /// The parent's key.
         by: ColumnRef,
+        /// The source rows on the way to it.
+        hops: Vec<ResolvedHop>,
         /// When it is not there.
         missing: Missing,
     },
@@ -96,6 +132,7 @@ impl ResolvedColumn {
 /// What the checks of one entity's columns share.
 pub(super) struct Checker<'a> {
     pub scope: &'a Scope,
+    pub routes: &'a Routes,
     pub time_zone: Option<&'a str>,
     pub keys: &'a BTreeMap<String, Vec<KeyType>>,
     pub path: String,
@@ -132,6 +169,13 @@ impl Checker<'_> {
                 self.report_fault(rule, fault);
             }
         }
+    }
+
+    fn is_text(&self, column: &ColumnRef) -> bool {
+        let found = self.scope.column(column);
+        found.is_ok_and(|(_, it)| {
+            matches!(it.column_type.base.as_str(), "text" | "varchar" | "bpchar")
+        })
     }
 
     fn key_of(&mut self, rule: &ColumnRule, entity: &str) -> Option<KeyType> {
@@ -212,6 +256,10 @@ pub(super) fn resolve(
             let value = check_json(checker, rule, column)?;
             (value, computed, KeyType::Integer)
         }
+        Rule::JsonPath { column: text, .. } if checker.is_text(text) => {
+            let value = check_extract(checker, rule, column)?;
+            (value, computed, KeyType::Integer)
+        }
         _ => {
             let conversion = check_scalar(checker, rule, column, zone.as_deref(), computed);
             (
@@ -238,6 +286,7 @@ fn scalar_value(rule: &ColumnRule, conversion: &Conversion) -> ResolvedValue {
     match (&rule.rule, conversion) {
         (Rule::Column(text), Conversion::JsonText) => ResolvedValue::Json {
             column: text.clone(),
+            extract: None,
             on_error: JsonFallback::Error,
             empty_is_null: false,
         },
@@ -255,13 +304,21 @@ fn check_reference(
         Rule::Reference {
             entity,
             by,
+            via,
             missing,
         } => {
             key_type = checker.key_of(rule, entity)?;
-            checker.check_key_column(rule, by, key_type);
+            let route = checker.routes.get(&rule.target);
+            if route.is_none() && !via.is_empty() {
+                // What is wrong with the way was reported when its joins were made.
+                return None;
+            }
+            let by = route.map_or(by, |route| &route.by).clone();
+            checker.check_key_column(rule, &by, key_type);
             ResolvedValue::Reference {
                 entity: entity.clone(),
-                by: by.clone(),
+                by,
+                hops: route.map_or_else(Vec::new, |route| route.hops.clone()),
                 missing: *missing,
             }
         }
@@ -314,20 +371,127 @@ fn check_json(
         let found = &column.column_type.display;
         checker.report(rule, format!("json_parse fills jsonb, not {found}"), None);
     }
-    // The fault field precedes the columns that the target owns, so they cannot report one.
-    if rule.target_owned && *on_error == JsonFallback::Error {
-        let message = "a column owned by the target cannot quarantine a row";
-        checker.report(
-            rule,
-            message.into(),
-            Some("set on_error to \"null\" or { wrap = \"raw\" }".into()),
-        );
-    }
+    check_owned(checker, rule, on_error);
     Some(ResolvedValue::Json {
         column: text.clone(),
+        extract: None,
         on_error: on_error.clone(),
         empty_is_null: *empty_is_null,
     })
+}
+
+/// The fault field precedes the columns that the target owns, so they cannot report one.
+fn check_owned(checker: &mut Checker<'_>, rule: &ColumnRule, on_error: &JsonFallback) {
+    if rule.target_owned && *on_error == JsonFallback::Error {
+        let message = "a column owned by the target cannot quarantine a row";
+        let hint = match rule.rule {
+            Rule::JsonParse { .. } => "set on_error to \"null\" or { wrap = \"raw\" }",
+            _ => "set on_error to \"null\"",
+        };
+        checker.report(rule, message.into(), Some(hint.into()));
+    }
+}
+
+/// Checks a value inside a document that is kept as text, which only diffmig can parse safely.
+fn check_extract(
+    checker: &mut Checker<'_>,
+    rule: &ColumnRule,
+    column: &Column,
+) -> Option<ResolvedValue> {
+    let Rule::JsonPath {
+        column: text,
+        path,
+        on_error,
+        empty_is_null,
+    } = &rule.rule
+    else {
+        return None;
+    };
+    checker.check_column(rule, text);
+    check_owned(checker, rule, on_error);
+    if let Some(modifier) = rule.first_modifier() {
+        let message = format!("`{modifier}` does not work on JSON that is kept as text");
+        let hint = "parse the document in a source query, or let the target column be jsonb";
+        checker.report(rule, message, Some(hint.into()));
+    }
+    let form = extract_form(&column.column_type);
+    if form.is_none() {
+        let message = format!(
+            "`json_path` of a text fills text, enum, integer, boolean, uuid and jsonb, not {}",
+            column.column_type.display
+        );
+        let hint = "take it as text, or cast the document to jsonb in a source query";
+        checker.report(rule, message, Some(hint.into()));
+    }
+    Some(ResolvedValue::Json {
+        column: text.clone(),
+        extract: Some(Extract {
+            path: path.clone(),
+            form: form?,
+        }),
+        on_error: on_error.clone(),
+        empty_is_null: *empty_is_null,
+    })
+}
+
+fn extract_form(target: &ColumnType) -> Option<ExtractForm> {
+    let text = |limit: i32, labels: Option<Vec<String>>| ExtractForm::Text {
+        limit: usize::try_from(limit).ok(),
+        labels,
+    };
+    match Transport::of(target).base.as_str() {
+        "jsonb" => Some(ExtractForm::Json),
+        "bool" => Some(ExtractForm::Boolean),
+        "uuid" => Some(ExtractForm::Uuid),
+        "int2" => Some(ExtractForm::Integer(2)),
+        "int4" => Some(ExtractForm::Integer(4)),
+        "int8" => Some(ExtractForm::Integer(8)),
+        "text" => match check_of_computed(target) {
+            Conversion::EnumLabels(labels) => Some(text(-1, Some(labels))),
+            Conversion::TextLength(limit) => Some(text(limit, None)),
+            _ => Some(text(-1, None)),
+        },
+        _ => None,
+    }
+}
+
+/// What a value is before it is converted to the target's type.
+enum Input {
+    /// What a source column holds.
+    Column(Box<ColumnType>),
+    /// Text.
+    Text,
+    /// `numeric`.
+    Number,
+    /// Nobody knows before the source says.
+    Unknown,
+}
+
+/// Follows the modifiers of a rule.
+fn modified(checker: &mut Checker<'_>, rule: &ColumnRule, input: Input) -> Input {
+    let is_text = rule.codes.is_some() || !rule.normalize.is_empty();
+    let input = if is_text { Input::Text } else { input };
+    if let (true, Input::Column(found)) = (rule.makes_number(), &input) {
+        let (base, display) = (found.base.as_str(), &found.display);
+        let fits = matches!(
+            base,
+            "int2" | "int4" | "int8" | "numeric" | "text" | "varchar" | "bpchar"
+        );
+        if !fits {
+            let message = format!("`scale` and `clamp` need a number, not {display}");
+            checker.report(rule, message, Some("round it with `expr`".into()));
+        }
+    }
+    let input = if rule.makes_number() {
+        Input::Number
+    } else {
+        input
+    };
+    if rule.truncate.is_some() {
+        Input::Text
+    } else {
+        input
+    }
 }
 
 fn check_scalar(
@@ -337,34 +501,51 @@ fn check_scalar(
     zone: Option<&str>,
     computed: Conversion,
 ) -> Conversion {
-    match &rule.rule {
-        Rule::Column(source) => {
-            let Some(found) = checker.check_column(rule, source) else {
-                return computed;
-            };
-            // Codes and normalisation give text, whatever the source column was.
-            if rule.codes.is_some() || !rule.normalize.is_empty() {
-                return computed;
-            }
-            match convert(&found.column_type, &column.column_type, zone) {
-                Ok(conversion) => return conversion,
-                Err((message, advice)) => checker.report(rule, message, Some(advice)),
-            }
+    let target = &column.column_type;
+    let Some(input) = input_of(checker, rule, column) else {
+        return computed;
+    };
+    let terms = Terms {
+        time_zone: zone,
+        allow_loss: rule.allow_loss,
+    };
+    let found = match modified(checker, rule, input) {
+        Input::Column(source) => convert(&source, target, terms),
+        Input::Text => convert_text(target, terms),
+        Input::Number => convert_number(target, terms),
+        // Whether an expression is naive is not known here, and UTC would be a silent guess.
+        Input::Unknown if target.base == "timestamptz" && matches!(rule.rule, Rule::Expr(_)) => {
+            rule.time_zone
+                .clone()
+                .map(Conversion::AtTimeZone)
+                .ok_or_else(|| {
+                    let hint =
+                        "\"UTC\" if it gives timestamptz already, else what a naive result means";
+                    let message = "an expression for timestamptz needs `time_zone`";
+                    (message.to_owned(), hint.to_owned())
+                })
         }
-        Rule::Const(value) => check_constant(checker, rule, column, value),
+        Input::Unknown => Ok(computed.clone()),
+    };
+    found.unwrap_or_else(|(message, advice)| {
+        checker.report(rule, message, Some(advice));
+        computed
+    })
+}
+
+/// Checks the names of a rule and tells what its value is.
+fn input_of(checker: &mut Checker<'_>, rule: &ColumnRule, column: &Column) -> Option<Input> {
+    Some(match &rule.rule {
+        Rule::Column(source) => {
+            Input::Column(Box::new(checker.check_column(rule, source)?.column_type))
+        }
+        Rule::Const(value) => {
+            check_constant(checker, rule, column, value);
+            Input::Unknown
+        }
         Rule::Expr(expression) => {
             checker.check_expression(rule, expression);
-            // Whether an expression is naive is not known here, and UTC would be a silent guess.
-            if column.column_type.base == "timestamptz" {
-                match &rule.time_zone {
-                    Some(zone) => return Conversion::AtTimeZone(zone.clone()),
-                    None => {
-                        let message = "an expression for timestamptz needs `time_zone`";
-                        let hint = "\"UTC\" if it gives timestamptz already, else what a naive result means";
-                        checker.report(rule, message.into(), Some(hint.into()));
-                    }
-                }
-            }
+            Input::Unknown
         }
         Rule::Case { arms, otherwise } => {
             for arm in arms {
@@ -372,6 +553,7 @@ fn check_scalar(
                 check_constant(checker, rule, column, &arm.then);
             }
             check_fallback(checker, rule, column, otherwise);
+            Input::Unknown
         }
         Rule::Template { parts, .. } => {
             for part in parts {
@@ -379,8 +561,33 @@ fn check_scalar(
                     checker.check_column(rule, source);
                 }
             }
+            Input::Text
         }
-        _ => {}
-    }
-    computed
+        Rule::Json { members, .. } => {
+            for member in JsonMember::leaves(members) {
+                match member {
+                    JsonMember::Column(source) => drop(checker.check_column(rule, source)),
+                    JsonMember::Expr(expression) => checker.check_expression(rule, expression),
+                    JsonMember::Const(_) | JsonMember::Object(_) => {}
+                }
+            }
+            if column.column_type.base != "jsonb" {
+                let found = &column.column_type.display;
+                checker.report(rule, format!("`json` fills jsonb, not {found}"), None);
+            }
+            Input::Unknown
+        }
+        Rule::JsonPath { column: source, .. } => {
+            let found = checker.check_column(rule, source)?.column_type;
+            if !matches!(found.base.as_str(), "json" | "jsonb") {
+                let message = format!("`{}` is {}, not JSON", source.column, found.display);
+                checker.report(rule, message, None);
+            }
+            match column.column_type.base.as_str() {
+                "jsonb" => Input::Unknown,
+                _ => Input::Text,
+            }
+        }
+        Rule::JsonParse { .. } | Rule::Reference { .. } | Rule::Poly { .. } => return None,
+    })
 }

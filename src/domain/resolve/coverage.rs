@@ -1,11 +1,14 @@
 //! Whether the rules of an entity cover both sides: no source column forgotten, no required target column left open.
 
 use super::Catalogs;
-use super::entity::{Work, source_columns};
+use super::entity::Work;
+use super::source::source_columns;
 use crate::domain::catalog::Table;
 use crate::domain::expression::Expression;
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{ColumnRef, DeletePolicy, Entity, Mapping, Rule, TemplatePart};
+use crate::domain::mapping::{
+    ColumnRef, DeletePolicy, Entity, JsonMember, Mapping, Rule, TemplatePart,
+};
 use std::collections::BTreeSet;
 
 /// Every source column must be used or listed in `ignore`; every required target column needs a rule.
@@ -75,7 +78,18 @@ fn used_columns(entity: &Entity) -> BTreeSet<String> {
     expressions.extend(entity.joins.iter().map(|join| &join.on));
     for rule in &entity.columns {
         match &rule.rule {
-            Rule::Column(column) | Rule::JsonParse { column, .. } => take(column),
+            Rule::Column(column)
+            | Rule::JsonParse { column, .. }
+            | Rule::JsonPath { column, .. } => take(column),
+            Rule::Json { members, .. } => {
+                for member in JsonMember::leaves(members) {
+                    match member {
+                        JsonMember::Column(column) => take(column),
+                        JsonMember::Expr(expression) => expressions.push(expression),
+                        JsonMember::Const(_) | JsonMember::Object(_) => {}
+                    }
+                }
+            }
             Rule::Reference { by, .. } => take(by),
             Rule::Poly {
                 type_column,

@@ -5,70 +5,17 @@ use super::column::{self, Checker, ResolvedColumn};
 use super::conversion::Transport;
 use super::coverage;
 use super::scope::Scope;
+use super::source::{ResolvedSource, resolve_source};
+use super::via::Routes;
 use crate::domain::catalog::{Column, ForeignKey, Referrer, Table};
-use crate::domain::expression::Expression;
 use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{
     ColumnRef, ConflictPolicy, DeletePolicy, Entity, IdStrategy, JoinKind, Mapping, MappingIssue,
-    Missing, SourceRelation, Spot,
+    Missing, Spot,
 };
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Where rows are read from.
-#[derive(Debug, Clone)]
-pub enum SourceFrom {
-    /// A table or view.
-    Table(QualifiedName),
-    /// A checked query.
-    Query(String),
-}
-
-/// A joined source table.
-#[derive(Debug, Clone)]
-pub struct ResolvedJoin {
-    /// The table.
-    pub table: QualifiedName,
-    /// Its alias.
-    pub alias: String,
-    /// The condition.
-    pub on: Expression,
-    /// What happens to rows without a partner.
-    pub kind: JoinKind,
-}
-
-/// The source relation of an entity.
-#[derive(Debug, Clone)]
-pub struct ResolvedSource {
-    /// Where rows come from.
-    pub from: SourceFrom,
-    /// Its alias.
-    pub alias: String,
-    /// Joined tables.
-    pub joins: Vec<ResolvedJoin>,
-    /// The row filter.
-    pub filter: Option<Expression>,
-    /// Every table that is read, for locks.
-    pub watched: Vec<QualifiedName>,
-    /// Key columns of the own source with their types.
-    pub key: Vec<(String, KeyType)>,
-}
-
-impl ResolvedSource {
-    /// Names the relation for people.
-    pub fn label(&self) -> String {
-        match &self.from {
-            SourceFrom::Table(name) => name.to_string(),
-            SourceFrom::Query(_) => format!("query over {}", join_names(&self.watched)),
-        }
-    }
-}
-
-fn join_names(names: &[QualifiedName]) -> String {
-    let names: Vec<String> = names.iter().map(QualifiedName::to_string).collect();
-    names.join(", ")
-}
 
 /// The source column that tells when a row was changed last.
 #[derive(Debug, Clone)]
@@ -187,7 +134,11 @@ pub(super) struct Work<'a> {
     issues: &'a mut Vec<MappingIssue>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    pub fn new(entity: &'a Entity, issues: &'a mut Vec<MappingIssue>) -> Self {
+        Work { entity, issues }
+    }
+
     pub fn report(&mut self, spot: Spot, key: &str, message: String, hint: Option<String>) {
         let path = if key.is_empty() {
             format!("entities.{}", self.entity.name)
@@ -203,7 +154,7 @@ impl Work<'_> {
     }
 }
 
-fn find_table<'c>(
+pub(super) fn find_table<'c>(
     work: &mut Work<'_>,
     catalog: &'c crate::domain::catalog::Catalog,
     name: &QualifiedName,
@@ -219,86 +170,6 @@ fn find_table<'c>(
     found
 }
 
-/// Finds the key types of every entity whose source can be found; others report nothing here.
-pub(super) fn key_types(
-    mapping: &Mapping,
-    catalogs: Catalogs<'_>,
-    issues: &mut Vec<MappingIssue>,
-) -> BTreeMap<String, Vec<KeyType>> {
-    let mut keys = BTreeMap::new();
-    for entity in &mapping.entities {
-        let mut work = Work { entity, issues };
-        let columns = source_columns(mapping, entity, catalogs);
-        let types = match columns {
-            Some((columns, primary_key)) => key_of(&mut work, &columns, &primary_key)
-                .into_iter()
-                .map(|(_, key_type)| key_type)
-                .collect(),
-            None => Vec::new(),
-        };
-        keys.insert(entity.name.clone(), types);
-    }
-    keys
-}
-
-pub(super) fn source_columns(
-    mapping: &Mapping,
-    entity: &Entity,
-    catalogs: Catalogs<'_>,
-) -> Option<(Vec<Column>, Vec<String>)> {
-    match &entity.source {
-        SourceRelation::Table(name) => {
-            let name = QualifiedName::parse(name, &mapping.source_schema);
-            let table = catalogs.source.table(&name)?;
-            Some((table.columns.clone(), table.primary_key.clone()))
-        }
-        SourceRelation::Query { .. } => {
-            let columns = catalogs.query_columns.get(&entity.name)?;
-            Some((columns.clone(), Vec::new()))
-        }
-    }
-}
-
-fn key_of(
-    work: &mut Work<'_>,
-    columns: &[Column],
-    primary_key: &[String],
-) -> Vec<(String, KeyType)> {
-    let spot = work.entity.spot;
-    let names = work
-        .entity
-        .key
-        .clone()
-        .unwrap_or_else(|| primary_key.to_vec());
-    if names.is_empty() {
-        let hint = Some("name unique columns: key = [\"id\"]".to_owned());
-        work.report(spot, "key", "the source has no primary key".into(), hint);
-    }
-    let mut key = Vec::new();
-    for name in names {
-        let Some(column) = columns.iter().find(|column| column.name == name) else {
-            let hint = did_you_mean(&name, columns.iter().map(|it| it.name.as_str()));
-            work.report(
-                spot,
-                "key",
-                format!("the source has no column `{name}`"),
-                hint,
-            );
-            continue;
-        };
-        match KeyType::from_base_type(&column.column_type.base) {
-            Some(key_type) => key.push((name, key_type)),
-            None => {
-                let display = &column.column_type.display;
-                let message =
-                    format!("`{name}` is {display}; a key is integer, text, uuid or date");
-                work.report(spot, "key", message, None);
-            }
-        }
-    }
-    key
-}
-
 /// Binds one entity.
 pub(super) fn resolve(
     mapping: &Mapping,
@@ -308,7 +179,7 @@ pub(super) fn resolve(
     issues: &mut Vec<MappingIssue>,
 ) -> Option<ResolvedEntity> {
     let before = issues.len();
-    let mut work = Work { entity, issues };
+    let mut work = Work::new(entity, issues);
     let target_name = QualifiedName::parse(&entity.target, &mapping.target_schema);
     let target = find_table(
         &mut work,
@@ -317,7 +188,7 @@ pub(super) fn resolve(
         "target",
         entity.spot,
     );
-    let (source, scope) = resolve_source(&mut work, mapping, catalogs)?;
+    let (source, scope, routes) = resolve_source(&mut work, mapping, catalogs)?;
     let target = target?;
     if target.kind == crate::domain::catalog::RelationKind::View {
         let message = format!("{} is a view, not a table", target.name);
@@ -336,7 +207,7 @@ pub(super) fn resolve(
     check_id(&mut work, id, &source, &scope);
     let updated_at = resolve_updated_at(&mut work, &scope);
     let legacy = resolve_legacy(&mut work, &source, target);
-    let columns = resolve_columns(&mut work, mapping, target, &scope, keys);
+    let columns = resolve_columns(&mut work, mapping, target, (&scope, &routes), keys);
     coverage::check_unmapped(&mut work, target, &legacy, catalogs, mapping);
     coverage::check_retire(&mut work, target);
     let id = id?;
@@ -362,83 +233,6 @@ pub(super) fn resolve(
         conflict: entity.conflict,
         updated_at,
     })
-}
-
-fn resolve_source(
-    work: &mut Work<'_>,
-    mapping: &Mapping,
-    catalogs: Catalogs<'_>,
-) -> Option<(ResolvedSource, Scope)> {
-    let entity = work.entity;
-    let (from, mut watched) = match &entity.source {
-        SourceRelation::Table(name) => {
-            let name = QualifiedName::parse(name, &mapping.source_schema);
-            find_table(work, catalogs.source, &name, "source", entity.spot);
-            (SourceFrom::Table(name.clone()), vec![name])
-        }
-        SourceRelation::Query { query, watch } => {
-            let names = watch
-                .iter()
-                .map(|name| QualifiedName::parse(name, &mapping.source_schema));
-            let names: Vec<QualifiedName> = names.collect();
-            for name in &names {
-                find_table(work, catalogs.source, name, "source.watch", entity.spot);
-            }
-            (SourceFrom::Query(query.sql().to_owned()), names)
-        }
-    };
-    let (columns, primary_key) = source_columns(mapping, entity, catalogs)?;
-    // Key problems were reported when the key types were collected.
-    let mut silent = Vec::new();
-    let key = key_of(
-        &mut Work {
-            entity,
-            issues: &mut silent,
-        },
-        &columns,
-        &primary_key,
-    );
-    let mut scope = Scope::new(&entity.alias, columns);
-    let mut joins = Vec::new();
-    for join in &entity.joins {
-        let name = QualifiedName::parse(&join.table, &mapping.source_schema);
-        if let Some(table) = find_table(work, catalogs.source, &name, "join", join.spot) {
-            scope.join(&join.alias, table.columns.clone());
-        }
-        watched.push(name.clone());
-        joins.push(ResolvedJoin {
-            table: name,
-            alias: join.alias.clone(),
-            on: join.on.clone(),
-            kind: join.kind,
-        });
-    }
-    let conditions = entity
-        .joins
-        .iter()
-        .map(|join| ("join", join.spot, &join.on));
-    let filter = entity
-        .filter
-        .iter()
-        .map(|filter| ("where", entity.spot, filter));
-    for (place, spot, expression) in conditions.chain(filter) {
-        for name in expression.columns() {
-            if let Err((message, hint)) = scope.find(name.table.as_deref(), &name.column) {
-                work.report(spot, place, message, hint);
-            }
-        }
-    }
-    watched.sort();
-    watched.dedup();
-    let source = ResolvedSource {
-        from,
-        alias: entity.alias.clone(),
-        joins,
-        filter: entity.filter.clone(),
-        watched,
-        key,
-    };
-    Some((source, scope))
 }
 
 fn check_id(work: &mut Work<'_>, id: Option<&Column>, source: &ResolvedSource, scope: &Scope) {
@@ -563,7 +357,7 @@ fn resolve_columns(
     work: &mut Work<'_>,
     mapping: &Mapping,
     target: &Table,
-    scope: &Scope,
+    (scope, routes): (&Scope, &Routes),
     keys: &BTreeMap<String, Vec<KeyType>>,
 ) -> Vec<ResolvedColumn> {
     let entity = work.entity;
@@ -583,6 +377,7 @@ fn resolve_columns(
         }
         let mut checker = Checker {
             scope,
+            routes,
             time_zone: mapping.source_time_zone.as_deref(),
             keys,
             path: format!("entities.{}", entity.name),

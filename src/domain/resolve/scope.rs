@@ -10,6 +10,8 @@ use crate::domain::mapping::issue::did_you_mean;
 #[derive(Debug, Clone)]
 pub struct Scope {
     tables: Vec<(String, Vec<Column>)>,
+    /// How many of the tables, the first ones, have columns that need no alias.
+    named: usize,
 }
 
 /// A name that is not in scope: the message and perhaps a hint.
@@ -20,11 +22,18 @@ impl Scope {
     pub fn new(alias: &str, columns: Vec<Column>) -> Self {
         Scope {
             tables: vec![(alias.to_owned(), columns)],
+            named: 1,
         }
     }
 
     /// Adds a joined table.
     pub fn join(&mut self, alias: &str, columns: Vec<Column>) {
+        self.tables.push((alias.to_owned(), columns));
+        self.named = self.tables.len();
+    }
+
+    /// Adds a joined table whose columns are found by its alias only; after all others.
+    pub fn join_unnamed(&mut self, alias: &str, columns: Vec<Column>) {
         self.tables.push((alias.to_owned(), columns));
     }
 
@@ -58,7 +67,7 @@ impl Scope {
         if let Some(found) = in_table(self.main_alias()) {
             return Ok(found);
         }
-        let mut joined = self.tables[1..]
+        let mut joined = self.tables[1..self.named]
             .iter()
             .filter_map(|(alias, _)| in_table(alias));
         match (joined.next(), joined.next()) {
@@ -68,7 +77,9 @@ impl Scope {
                 Some("write alias.column".into()),
             )),
             (None, _) => {
-                let all = self.tables.iter().flat_map(|(_, columns)| columns);
+                let all = self.tables[..self.named]
+                    .iter()
+                    .flat_map(|(_, columns)| columns);
                 let hint = did_you_mean(column, all.map(|it| it.name.as_str()));
                 Err((format!("the source has no column `{column}`"), hint))
             }

@@ -177,7 +177,7 @@ impl<'a> EntityWork<'a> {
         let worker = BatchWorker {
             statements,
             content: ContentStatements::new(entity),
-            shape: RowShape::new(entity),
+            shape: RowShape::of_target(entity),
             entity: entity.name.clone(),
             key_types: entity.key_types(),
             writer: session.writer,

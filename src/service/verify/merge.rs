@@ -24,7 +24,7 @@ pub(super) struct TargetRows<'c> {
 impl<'c> TargetRows<'c> {
     /// Wraps a stream of `db/statement/content.rs`.
     pub fn new(stream: TupleStream<'c>, entity: &ResolvedEntity) -> Self {
-        let shape = RowShape::new(entity);
+        let shape = RowShape::of_target(entity);
         TargetRows {
             stream,
             fields: shape.total_fields(),
