@@ -108,6 +108,7 @@ fn catalog(columns: Columns) -> Catalog {
             .collect(),
         primary_key: vec!["id".to_owned()],
         referrers: Vec::new(),
+        unique_columns: Vec::new(),
         estimated_rows: -1,
     };
     Catalog {

@@ -17,5 +17,6 @@ pub mod resolve;
 pub mod session;
 pub mod target_id;
 pub mod tuple;
+pub mod unreadable;
 pub mod verification;
 pub mod watermark;

@@ -24,6 +24,8 @@ pub enum Kind {
     Permission,
     /// The mapping or a schema does not fit (any more).
     Drift,
+    /// A value of some source row cannot be computed.
+    Unreadable,
     /// A safety guard refused.
     Guard,
     /// Disk, connections, locks or timeouts.
@@ -53,7 +55,7 @@ impl Kind {
             Kind::Connect => 10,
             Kind::LeaseHeld => 11,
             Kind::Permission => 12,
-            Kind::Drift => 13,
+            Kind::Drift | Kind::Unreadable => 13,
             Kind::Guard => 14,
             Kind::Resources | Kind::Busy => 15,
             Kind::Fenced => 16,
@@ -72,6 +74,7 @@ struct Report {
     cause: Option<String>,
     state: Option<String>,
     next: Option<String>,
+    entity: Option<String>,
 }
 
 /// A failure as the user sees it: what, cause, state, next.
@@ -92,6 +95,7 @@ impl Error {
             cause: None,
             state: None,
             next: None,
+            entity: None,
         }))
     }
 
@@ -111,6 +115,17 @@ impl Error {
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.0.next.get_or_insert_with(|| next.into());
         self
+    }
+
+    /// Says which entity's rows it is about.
+    pub fn of_entity(mut self, entity: &str) -> Self {
+        self.0.entity = Some(entity.to_owned());
+        self
+    }
+
+    /// Returns the entity whose rows it is about, if it is known.
+    pub fn entity(&self) -> Option<&str> {
+        self.0.entity.as_deref()
     }
 
     /// Returns the class of the failure.

@@ -7,6 +7,7 @@ pub mod detections;
 pub mod explain;
 pub(crate) mod give_way;
 pub mod grants;
+mod isolate;
 pub mod journal;
 pub mod lease;
 pub mod logs;

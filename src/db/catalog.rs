@@ -125,6 +125,7 @@ struct TableRow {
     name: String,
     kind: String,
     primary_key: Vec<String>,
+    unique_columns: Vec<String>,
     estimated_rows: i64,
 }
 
@@ -242,6 +243,7 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
             primary_key: row.primary_key,
             referrers: referrers_of(row.oid, &referrers),
             foreign_keys: foreign_keys.remove(&row.oid).unwrap_or_default(),
+            unique_columns: row.unique_columns,
             estimated_rows: row.estimated_rows,
         };
         (name, table)

@@ -1,6 +1,6 @@
 //! Rows in and out by binary COPY; the transport behind one small module.
 
-use super::failure::explain;
+use super::failure::{explain, row_refusal};
 use super::server::Connection;
 use super::statement::Statement;
 use crate::domain::connection::Side;
@@ -43,7 +43,7 @@ impl<'c> TupleStream<'c> {
         let what = what.into();
         let copy = format!("copy ({}) to stdout (format binary)", statement.as_str());
         let chunks = connection.copy_out_raw(&copy).await;
-        let chunks = chunks.map_err(|error| explain(side, &format!("reading {what}"), &error))?;
+        let chunks = chunks.map_err(|error| unread(side, &what, &error))?;
         Ok(TupleStream::new(side, what, chunks))
     }
 
@@ -119,16 +119,26 @@ impl<'c> TupleStream<'c> {
                 self.reader.push(&chunk);
                 Ok(chunk.len())
             }
-            Some(Err(error)) => {
-                let doing = format!("reading {}", self.what);
-                Err(explain(self.side, &doing, &error))
-            }
+            Some(Err(error)) => Err(unread(self.side, &self.what, &error)),
             None => {
                 self.ended = true;
                 Ok(0)
             }
         }
     }
+}
+
+/// Says why rows cannot be read. On the source, whose rows are named by their entity, it may be a value of one of them.
+fn unread(side: Side, what: &str, error: &sqlx::Error) -> Error {
+    let told = explain(side, &format!("reading {what}"), error);
+    if side != Side::Source || row_refusal(error).is_none() {
+        return told;
+    }
+    let cause = told.cause_text().unwrap_or_default().to_owned();
+    Error::new(Kind::Unreadable, told.what())
+        .cause(cause)
+        .of_entity(what)
+        .next("correct the rule that computes it: case when ... then ... end keeps it off values that it cannot take")
 }
 
 /// Sends one buffer of binary COPY, header and trailer included; returns the rows the server took.

@@ -1,7 +1,7 @@
 //! The source: one read-only snapshot that all readers of a pass share.
 
 use super::copy::TupleStream;
-use super::failure::explain;
+use super::failure::{Refusal, explain, row_refusal};
 use super::server::{Connection, Server, answered};
 use super::standing::{self, SourceClock};
 use super::statement::Statement;
@@ -219,6 +219,27 @@ pub async fn texts(
         .fetch_all(connection)
         .await
         .map_err(|error| explain(side, "reading one row", &error))
+}
+
+/// Computes values and throws them away; returns what the server refuses, if a value is to blame.
+///
+/// # Errors
+/// The statement fails for another reason.
+pub async fn evaluate(
+    connection: &mut Connection,
+    statement: &Statement,
+) -> Result<Option<Refusal>> {
+    let computed = sqlx::query(statement.safe())
+        .persistent(false)
+        .execute(connection)
+        .await;
+    match computed {
+        Ok(_) => Ok(None),
+        Err(error) => match row_refusal(&error) {
+            Some(refusal) => Ok(Some(refusal)),
+            None => Err(failed("computing values")(error)),
+        },
+    }
 }
 
 /// Runs the projection of an entity over no row, so that the server checks it.

@@ -123,6 +123,8 @@ pub struct Table {
     pub referrers: Vec<Referrer>,
     /// Its own foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
+    /// Columns each of which a whole unique index of its own keeps unique.
+    pub unique_columns: Vec<String>,
     /// The planner's estimate; -1 when it was never analysed.
     pub estimated_rows: i64,
 }
@@ -131,6 +133,11 @@ impl Table {
     /// Finds a column by its exact name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Tells whether a unique index makes sure that no two rows have the same value in a column.
+    pub fn is_unique(&self, name: &str) -> bool {
+        self.unique_columns.iter().any(|column| column == name)
     }
 }
 

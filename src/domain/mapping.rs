@@ -6,6 +6,7 @@ pub mod issue;
 pub mod reader;
 mod rule;
 pub mod template;
+pub mod validate;
 
 pub use column::{
     CaseArm, Clamp, Codes, ColumnRef, ColumnRule, Fallback, Format, Hop, Invalid, JsonFallback,
@@ -14,6 +15,7 @@ pub use column::{
 pub use entity::{DeletePolicy, Entity, IdRule, IdStrategy, Join, JoinKind, SourceRelation};
 pub use issue::{MappingIssue, Spot};
 pub use template::{NullPolicy, TemplatePart, TextFilter};
+pub use validate::{Demand, Validation};
 
 use reader::{Reader, Section};
 use serde::{Deserialize, Serialize};

@@ -4,8 +4,10 @@ pub mod column;
 pub mod conversion;
 mod coverage;
 pub mod entity;
+mod identity;
 pub mod scope;
 pub mod source;
+mod validation;
 mod via;
 
 pub use column::{Extract, ExtractForm, ResolvedColumn, ResolvedValue};
@@ -13,6 +15,7 @@ pub use conversion::{Conversion, Digits, Transport};
 pub use entity::ResolvedEntity;
 pub use scope::Scope;
 pub use source::{ResolvedJoin, ResolvedSource, SourceFrom};
+pub use validation::ResolvedValidation;
 pub use via::{ResolvedHop, Route};
 
 use super::catalog::{Catalog, Column};

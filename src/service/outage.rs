@@ -5,6 +5,7 @@ use super::give_way::Patience;
 use crate::context::Context;
 use crate::domain::event::{Event, Level};
 use crate::error::{Error, Kind, Result};
+use crate::service::isolate::isolate;
 use crate::service::lease::HeldLease;
 use futures::FutureExt;
 use serde_json::json;
@@ -72,6 +73,11 @@ impl Rider<'_> {
                 self.check_lease().await?;
                 continue;
             }
+            if error.kind() == Kind::Unreadable {
+                self.isolate(error).await?;
+                self.check_lease().await?;
+                continue;
+            }
             if !matches!(error.kind(), Kind::Connect | Kind::Busy) {
                 return Err(error);
             }
@@ -92,6 +98,30 @@ impl Rider<'_> {
             self.check_lease().await?;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Finds the rows whose values cannot be computed, so that the next try leaves them out.
+    ///
+    /// # Errors
+    /// The error itself when no row is to blame, and whatever stops the search.
+    async fn isolate(&self, error: Error) -> Result<()> {
+        let mut entities = self.context.entities.iter();
+        let Some(entity) = entities.find(|it| Some(it.name.as_str()) == error.entity()) else {
+            return Err(error);
+        };
+        self.say(format!(
+            "{error} ({}); looking for the rows that cannot be computed",
+            error.cause_text().unwrap_or_default()
+        ));
+        let found = isolate(self.context, entity).await?;
+        if found == 0 {
+            return Err(error);
+        }
+        self.say(format!(
+            "{found} rows of {} cannot be computed; they are set aside",
+            entity.name
+        ));
+        Ok(())
     }
 
     /// Only a lost lease is a reason to stop; a target that is still away is found out by the work itself.

@@ -313,7 +313,13 @@ fn mapping() -> String {
          \"a b\" = \"a b\"\nOrder = \"Order\"\nx_a = \"x_a\"\nx_b = \"x_b\"\n",
     );
     for case in CASES {
-        writeln!(text, "{0} = \"{0}\"", case.name).unwrap();
+        // `money` rounds, and must say so.
+        writeln!(
+            text,
+            "{0} = {{ column = \"{0}\", allow_loss = true }}",
+            case.name
+        )
+        .unwrap();
     }
     text
 }

@@ -18,6 +18,7 @@ mod quarantine;
 mod random_values;
 mod recovery;
 mod refusal;
+mod rules;
 mod sandbox;
 mod secrets;
 mod statements;

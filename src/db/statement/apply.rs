@@ -318,11 +318,11 @@ impl ApplyStatements {
         };
         let removed = arm("t.xmin is null and r.l_xmin is not null and r.l_deleted is null");
         let edited = arm("e.edited");
-        // With kept keys a row under the same key may be native to the target; it is not ours to change,
+        // With kept or derived keys a row under the same key may be native to the target; it is not ours to change,
         // not even at a second look.
         let native = match entity.id_strategy {
-            IdStrategy::Same => " when r.l_xmin is null then 'conflicted'",
-            IdStrategy::Ordered => "",
+            IdStrategy::Same | IdStrategy::Named => " when r.l_xmin is null then 'conflicted'",
+            IdStrategy::Ordered | IdStrategy::Random => "",
         };
         format!(
             "select r.*, coalesce(r.l_id, r.new_id) as id, t.ctid as t_ctid, t.xmin as t_xmin, e.edited, case \

@@ -5,7 +5,9 @@ use crate::domain::mapping::{
     ColumnRef, Fallback, JsonMember, Literal, Missing, NullPolicy, PolyTarget, Rule, TemplatePart,
     TextFilter,
 };
-use crate::domain::resolve::{Conversion, ResolvedColumn, ResolvedEntity, ResolvedValue, Scope};
+use crate::domain::resolve::{
+    Conversion, ResolvedColumn, ResolvedEntity, ResolvedValidation, ResolvedValue, Scope,
+};
 
 mod convert;
 mod modify;
@@ -298,6 +300,43 @@ fn values(scope: &Scope, column: &ResolvedColumn) -> Vec<Value> {
     }
 }
 
+/// The demands of the mapping, each as the condition that breaks it, with `sqlstate|reason|column`.
+fn validations(entity: &ResolvedEntity) -> Vec<(String, String)> {
+    let value_of = |name: &str| {
+        let column = entity.columns.iter().find(|it| it.name == name);
+        column.map(|column| (checked_value(&entity.scope, column).sql, column))
+    };
+    let mut broken = Vec::new();
+    for validation in &entity.validations {
+        let found = validation.column().and_then(value_of);
+        match (validation, found) {
+            (ResolvedValidation::Format(name, format), Some((sql, _))) => {
+                let fits = modify::has_format(&format!("({sql})::text"), format);
+                let condition = format!("({sql}) is not null and not {fits}");
+                broken.push((condition, format!("22023|not in the format|{name}")));
+            }
+            (ResolvedValidation::Range(name, low, high), Some((sql, column))) => {
+                let to = &column.transport.sql;
+                let bound = |value: &Literal| format!("{}::{to}", text_literal(value));
+                let below = low.iter().map(|low| format!("({sql}) < {}", bound(low)));
+                let above = high.iter().map(|high| format!("({sql}) > {}", bound(high)));
+                let outside: Vec<String> = below.chain(above).collect();
+                broken.push((
+                    outside.join(" or "),
+                    format!("22003|outside the range of a validation|{name}"),
+                ));
+            }
+            (ResolvedValidation::Condition(condition), _) => {
+                let holds = condition.to_sql(&|name| entity.scope.expression_column(name));
+                let reason = "23514|a validation does not hold|".to_owned();
+                broken.push((format!("({holds}) is not true"), reason));
+            }
+            _ => {}
+        }
+    }
+    broken
+}
+
 /// The select list of an entity, in canonical order: compared columns, fault, columns of the target.
 pub struct Projection {
     /// One SQL value per field after the key.
@@ -325,6 +364,12 @@ pub fn project(entity: &ResolvedEntity) -> Projection {
             };
             list.push(value.sql);
         }
+    }
+    for (condition, reason) in validations(entity) {
+        faults.push_str(&format!(
+            " when {condition} then {}",
+            quote_literal(&reason)
+        ));
     }
     let compared_fields = fields.len();
     fields.push(if faults.is_empty() {

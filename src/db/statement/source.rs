@@ -1,5 +1,6 @@
 //! Statements that read the source.
 
+pub mod evaluate;
 pub mod newer;
 
 use super::Statement;
@@ -14,6 +15,10 @@ use uuid::Uuid;
 #[derive(Debug, Clone)]
 pub struct SourceStatements {
     select_list: String,
+    /// The fields after the key, as the mapping makes them.
+    fields: Vec<String>,
+    /// What a row hash depends on, when rows are left out.
+    projection: Option<String>,
     alias: String,
     relation: String,
     from: String,
@@ -33,8 +38,14 @@ pub struct SourceStatements {
 }
 
 impl SourceStatements {
-    /// Compiles the entity.
+    /// Compiles the entity. The values of rows that are known to be unreadable are left out.
     pub fn new(entity: &ResolvedEntity) -> Self {
+        let mut statements = SourceStatements::compile(entity);
+        statements.leave_out(&entity.unreadable);
+        statements
+    }
+
+    fn compile(entity: &ResolvedEntity) -> Self {
         let scope = &entity.scope;
         let alias = quote_identifier(&entity.source.alias);
         let relation = match &entity.source.from {
@@ -61,18 +72,13 @@ impl SourceStatements {
             .map(|(name, key_type)| (format!("{alias}.{}", quote_identifier(name)), *key_type))
             .collect();
         let Projection {
-            fields,
+            mut fields,
             compared_fields,
         } = project(entity);
         let owned_fields = fields.len() - compared_fields - 1;
-        let mut select: Vec<String> = keys
-            .iter()
-            .map(|(sql, key_type)| format!("{sql}::{}", key_type.sql_type()))
-            .collect();
-        select.extend(fields);
         if let Some(time) = &entity.id_time {
             let time = scope.sql(time);
-            select.push(format!(
+            fields.push(format!(
                 "case when isfinite({time}) then (extract(epoch from {time}) * 1000)::bigint end"
             ));
         }
@@ -83,7 +89,9 @@ impl SourceStatements {
                 .as_ref()
                 .map(|it| (scope.sql(&it.column), it.is_naive)),
             order: order.collect::<Vec<_>>().join(", "),
-            select_list: select.join(", "),
+            select_list: select_list(&keys, &fields),
+            fields,
+            projection: None,
             alias,
             key_fields: keys.len(),
             relation,
@@ -133,7 +141,8 @@ impl SourceStatements {
 
     /// Returns what a row hash depends on: the fields, the relation and the filter.
     pub fn projection(&self) -> String {
-        format!("{} {}", self.compared_fields, self.all().as_str())
+        let whole = || format!("{} {}", self.compared_fields, self.all().as_str());
+        self.projection.clone().unwrap_or_else(whole)
     }
 
     /// Every row in key order.
@@ -146,9 +155,7 @@ impl SourceStatements {
     /// # Errors
     /// A key that does not fit the entity.
     pub fn range(&self, first: &Key, last: &Key) -> Result<Statement, KeyFault> {
-        let low = self.row_compare(first, ">=")?;
-        let high = self.row_compare(last, "<=")?;
-        Ok(self.select(Some(format!("{low} and {high}"))))
+        Ok(self.select(Some(self.closed(first, last)?)))
     }
 
     /// The rows of a list of keys.
@@ -156,24 +163,26 @@ impl SourceStatements {
     /// # Errors
     /// A key that does not fit the entity.
     pub fn keys(&self, keys: &[Key]) -> Result<Statement, KeyFault> {
+        Ok(self.select(Some(self.among(keys)?)))
+    }
+
+    /// The condition that chooses a list of keys.
+    fn among(&self, keys: &[Key]) -> Result<String, KeyFault> {
         let types: Vec<KeyType> = self.keys.iter().map(|(_, key_type)| *key_type).collect();
         let arrays = key_arrays(keys, &types)?;
-        let condition =
-            if let ([(column, key_type)], [array]) = (self.keys.as_slice(), arrays.as_slice()) {
-                format!("{} = any({array})", ordered(column, *key_type))
-            } else {
-                let columns: Vec<String> = self
-                    .keys
-                    .iter()
-                    .map(|(sql, key_type)| ordered(sql, *key_type))
-                    .collect();
-                format!(
-                    "({}) in (select * from unnest({}))",
-                    columns.join(", "),
-                    arrays.join(", ")
-                )
-            };
-        Ok(self.select(Some(condition)))
+        if let ([(column, key_type)], [array]) = (self.keys.as_slice(), arrays.as_slice()) {
+            return Ok(format!("{} = any({array})", ordered(column, *key_type)));
+        }
+        let columns: Vec<String> = self
+            .keys
+            .iter()
+            .map(|(sql, key_type)| ordered(sql, *key_type))
+            .collect();
+        Ok(format!(
+            "({}) in (select * from unnest({}))",
+            columns.join(", "),
+            arrays.join(", ")
+        ))
     }
 
     fn row_compare(&self, key: &Key, operator: &str) -> Result<String, KeyFault> {
@@ -216,6 +225,14 @@ impl SourceStatements {
             self.select_list, self.from
         ))
     }
+}
+
+fn select_list(keys: &[(String, KeyType)], fields: &[String]) -> String {
+    let keys = keys
+        .iter()
+        .map(|(sql, key_type)| format!("{sql}::{}", key_type.sql_type()));
+    let all: Vec<String> = keys.chain(fields.iter().cloned()).collect();
+    all.join(", ")
 }
 
 fn ordered(sql: &str, key_type: KeyType) -> String {

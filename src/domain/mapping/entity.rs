@@ -3,9 +3,12 @@
 use super::column::{ColumnRef, ColumnRule, Literal};
 use super::issue::did_you_mean;
 use super::reader::{Reader, Section};
+use super::template::{TemplatePart, parse_template};
+use super::validate::{self, Validation};
 use super::{ConflictPolicy, Defaults, Spot, rule};
 use crate::domain::expression::{Expression, SourceQuery, parse_query};
 use crate::domain::watermark::OVERLAP_SECS;
+use uuid::Uuid;
 
 /// Where the rows come from.
 #[derive(Debug, Clone)]
@@ -52,6 +55,10 @@ pub enum IdStrategy {
     Ordered,
     /// The source key is the target key.
     Same,
+    /// A UUIDv5 of a namespace and a name made of the source key.
+    Named,
+    /// A random UUIDv4 that only the ledger knows.
+    Random,
 }
 
 /// The target key.
@@ -63,6 +70,10 @@ pub struct IdRule {
     pub strategy: IdStrategy,
     /// A timestamp column that orders the ids instead of the key.
     pub time: Option<ColumnRef>,
+    /// The namespace of derived ids.
+    pub namespace: Option<Uuid>,
+    /// The name of a row, with key columns in braces; the key columns joined by `:` when absent.
+    pub name: Option<Vec<TemplatePart>>,
     /// Where it stands.
     pub spot: Spot,
 }
@@ -122,6 +133,8 @@ pub struct Entity {
     pub ignore: Vec<String>,
     /// The rules of the target columns.
     pub columns: Vec<ColumnRule>,
+    /// What every row must keep.
+    pub validations: Vec<Validation>,
 }
 
 const KNOWN: &[&str] = &[
@@ -138,10 +151,11 @@ const KNOWN: &[&str] = &[
     "ignore",
     "columns",
     "updated_at",
+    "validate",
 ];
 
 /// Keys of the mapping language that this version does not carry out yet; they are refused by name.
-const PLANNED: &[&str] = &["match", "dedupe", "validate"];
+const PLANNED: &[&str] = &["match", "dedupe"];
 
 pub(super) fn read(
     reader: &mut Reader<'_>,
@@ -167,6 +181,7 @@ pub(super) fn read(
     let key = section.strings(reader, "key");
     let updated_at = read_updated_at(reader, section);
     let ignore = section.strings(reader, "ignore").unwrap_or_default();
+    let validations = validate::read(reader, section);
     let source = source?;
     let alias = alias.unwrap_or_else(|| match &source {
         SourceRelation::Table(table) => table.rsplit('.').next().unwrap_or(table).to_owned(),
@@ -188,6 +203,7 @@ pub(super) fn read(
         updated_at,
         ignore,
         columns,
+        validations,
     })
 }
 
@@ -286,20 +302,67 @@ fn read_id(reader: &mut Reader<'_>, section: &Section<'_>) -> IdRule {
         column: "id".into(),
         strategy: IdStrategy::Ordered,
         time: None,
+        namespace: None,
+        name: None,
         spot: reader.spot(section.offset_of("id")),
     };
-    if let Some(id) = section.section(reader, "id") {
-        id.only(reader, &["column", "strategy", "time"]);
-        if let Some(column) = id.string(reader, "column") {
-            rule.column = column;
+    let Some(id) = section.section(reader, "id") else {
+        return rule;
+    };
+    id.only(reader, &["column", "strategy", "time", "namespace", "name"]);
+    if let Some(column) = id.string(reader, "column") {
+        rule.column = column;
+    }
+    let words = [
+        ("ordered", IdStrategy::Ordered),
+        ("same", IdStrategy::Same),
+        ("v5", IdStrategy::Named),
+        ("random", IdStrategy::Random),
+    ];
+    rule.strategy = id.word(reader, "strategy", &words).unwrap_or(rule.strategy);
+    rule.time = id
+        .string(reader, "time")
+        .map(|text| ColumnRef::parse(&text));
+    rule.namespace = read_namespace(reader, &id);
+    if let Some(text) = id.string(reader, "name") {
+        match parse_template(&text) {
+            Ok(parts) => rule.name = Some(parts),
+            Err(message) => id.fault(reader, "name", message, None),
         }
-        let words = [("ordered", IdStrategy::Ordered), ("same", IdStrategy::Same)];
-        rule.strategy = id.word(reader, "strategy", &words).unwrap_or(rule.strategy);
-        rule.time = id
-            .string(reader, "time")
-            .map(|text| ColumnRef::parse(&text));
+    }
+    let is_named = rule.strategy == IdStrategy::Named;
+    if is_named && !id.has("namespace") {
+        let hint = Some("a uuid, or one of dns, url, oid, x500".to_owned());
+        id.fault(reader, "namespace", "`v5` needs a namespace", hint);
+    }
+    for (key, works) in [
+        ("namespace", is_named),
+        ("name", is_named),
+        ("time", rule.strategy == IdStrategy::Ordered),
+    ] {
+        if id.has(key) && !works {
+            let message = format!("`{key}` has no effect with this strategy");
+            id.fault(reader, key, message, Some("remove it".into()));
+        }
     }
     rule
+}
+
+fn read_namespace(reader: &mut Reader<'_>, id: &Section<'_>) -> Option<Uuid> {
+    let text = id.string(reader, "namespace")?;
+    let known = match text.as_str() {
+        "dns" => Some(Uuid::NAMESPACE_DNS),
+        "url" => Some(Uuid::NAMESPACE_URL),
+        "oid" => Some(Uuid::NAMESPACE_OID),
+        "x500" => Some(Uuid::NAMESPACE_X500),
+        other => Uuid::parse_str(other).ok(),
+    };
+    if known.is_none() {
+        let message = format!("`{text}` is no namespace");
+        let hint = Some("a uuid, or one of dns, url, oid, x500".to_owned());
+        id.fault(reader, "namespace", message, hint);
+    }
+    known
 }
 
 /// Reads `updated_at = "column"` or `updated_at = { column = "column", overlap = 900 }`.

@@ -118,6 +118,11 @@ impl ResolvedColumn {
         }
     }
 
+    /// Tells whether it is a reference whose entity depends on the row, and so has a field more.
+    pub fn is_generic(&self) -> bool {
+        matches!(self.value, ResolvedValue::Poly { .. })
+    }
+
     /// Returns what happens when the parent is not there; `None` unless it is a reference.
     pub fn missing(&self) -> Option<Missing> {
         match &self.value {

@@ -3,11 +3,12 @@
 use super::Catalogs;
 use super::column::{self, Checker, ResolvedColumn};
 use super::conversion::Transport;
-use super::coverage;
 use super::scope::Scope;
 use super::source::{ResolvedSource, resolve_source};
+use super::validation::{self, ResolvedValidation};
 use super::via::Routes;
-use crate::domain::catalog::{Column, ForeignKey, Referrer, Table};
+use super::{coverage, identity};
+use crate::domain::catalog::{ForeignKey, Referrer, Table};
 use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
@@ -15,6 +16,8 @@ use crate::domain::mapping::{
     ColumnRef, ConflictPolicy, DeletePolicy, Entity, IdStrategy, JoinKind, Mapping, MappingIssue,
     Missing, Spot,
 };
+use crate::domain::target_id::NamedId;
+use crate::domain::unreadable::Unreadable;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The source column that tells when a row was changed last.
@@ -47,6 +50,8 @@ pub struct ResolvedEntity {
     pub id_strategy: IdStrategy,
     /// What orders the ids instead of the key.
     pub id_time: Option<ColumnRef>,
+    /// How names become ids, for ids that are derived from one.
+    pub id_named: Option<NamedId>,
     /// Whether the key column is `generated always as identity`.
     pub overrides_identity: bool,
     /// Index of a key column and the target column that carries it.
@@ -63,6 +68,10 @@ pub struct ResolvedEntity {
     pub conflict: ConflictPolicy,
     /// What tells when a row was changed last.
     pub updated_at: Option<ResolvedUpdatedAt>,
+    /// What every row must keep, besides values that are required.
+    pub validations: Vec<ResolvedValidation>,
+    /// Rows whose values the source cannot compute.
+    pub unreadable: Unreadable,
 }
 
 impl ResolvedEntity {
@@ -204,10 +213,12 @@ pub(super) fn resolve(
             Some("name it in `id.column`".into()),
         );
     }
-    check_id(&mut work, id, &source, &scope);
+    identity::check_id(&mut work, id, &source, &scope);
+    let id_named = identity::named_id(&mut work, &source);
     let updated_at = resolve_updated_at(&mut work, &scope);
     let legacy = resolve_legacy(&mut work, &source, target);
-    let columns = resolve_columns(&mut work, mapping, target, (&scope, &routes), keys);
+    let mut columns = resolve_columns(&mut work, mapping, target, (&scope, &routes), keys);
+    let validations = validation::resolve(&mut work, target, &scope, &mut columns);
     coverage::check_unmapped(&mut work, target, &legacy, catalogs, mapping);
     coverage::check_retire(&mut work, target);
     let id = id?;
@@ -220,6 +231,7 @@ pub(super) fn resolve(
         id_type: Transport::of(&id.column_type).sql,
         id_strategy: entity.id.strategy,
         id_time: entity.id.time.clone(),
+        id_named,
         overrides_identity: id.identity_always,
         legacy,
         columns,
@@ -232,57 +244,9 @@ pub(super) fn resolve(
         foreign_keys: target.foreign_keys.clone(),
         conflict: entity.conflict,
         updated_at,
+        validations,
+        unreadable: Unreadable::default(),
     })
-}
-
-fn check_id(work: &mut Work<'_>, id: Option<&Column>, source: &ResolvedSource, scope: &Scope) {
-    let rule = work.entity.id.clone();
-    let Some(id) = id else { return };
-    let base = id.column_type.base.as_str();
-    match rule.strategy {
-        IdStrategy::Ordered if base != "uuid" => {
-            let message = format!(
-                "`ordered` makes uuids, but `{}` is {}",
-                id.name, id.column_type.display
-            );
-            work.report(
-                rule.spot,
-                "id",
-                message,
-                Some("use strategy = \"same\"".into()),
-            );
-        }
-        IdStrategy::Same if !is_one_key_like(id, source) => {
-            let message = format!("`same` needs one key column of the type of `{}`", id.name);
-            work.report(rule.spot, "id", message, None);
-        }
-        IdStrategy::Same if is_narrower(id, source, scope) => {
-            let message = format!("the source's keys may not fit into `{}`", id.name);
-            let hint = Some("give the target column the type of the source key".into());
-            work.report(rule.spot, "id", message, hint);
-        }
-        IdStrategy::Same | IdStrategy::Ordered => {}
-    }
-    if let Some(time) = &rule.time {
-        match scope.column(time) {
-            Err((message, hint)) => work.report(rule.spot, "id.time", message, hint),
-            Ok((_, column))
-                if !matches!(
-                    column.column_type.base.as_str(),
-                    "timestamp" | "timestamptz" | "date"
-                ) =>
-            {
-                let message = format!("`{}` is {}", time.column, column.column_type.display);
-                work.report(
-                    rule.spot,
-                    "id.time",
-                    message,
-                    Some("name a timestamp".into()),
-                );
-            }
-            Ok(_) => {}
-        }
-    }
 }
 
 fn resolve_updated_at(work: &mut Work<'_>, scope: &Scope) -> Option<ResolvedUpdatedAt> {
@@ -310,23 +274,6 @@ fn resolve_updated_at(work: &mut Work<'_>, scope: &Scope) -> Option<ResolvedUpda
         is_naive: base != "timestamptz",
         overlap_secs: rule.overlap_secs,
     })
-}
-
-fn is_one_key_like(id: &Column, source: &ResolvedSource) -> bool {
-    match source.key.as_slice() {
-        [(_, key_type)] => KeyType::from_base_type(&id.column_type.base) == Some(*key_type),
-        _ => false,
-    }
-}
-
-/// Tells whether an integer key of the source is wider than the target's.
-fn is_narrower(id: &Column, source: &ResolvedSource, scope: &Scope) -> bool {
-    let width = |base: &str| ["int2", "int4", "int8"].iter().position(|it| *it == base);
-    let Some((name, _)) = source.key.first() else {
-        return false;
-    };
-    let key = scope.find(Some(scope.main_alias()), name);
-    key.is_ok_and(|(_, column)| width(&column.column_type.base) > width(&id.column_type.base))
 }
 
 fn resolve_legacy(

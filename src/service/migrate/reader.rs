@@ -7,7 +7,7 @@ use crate::domain::canonical::{CanonicalRow, RowShape};
 use crate::domain::key::Key;
 use crate::domain::mapping::IdStrategy;
 use crate::domain::resolve::ResolvedEntity;
-use crate::domain::target_id::ordered_target_id;
+use crate::domain::target_id::{named_target_id, ordered_target_id};
 use crate::domain::tuple::{HEADER, TRAILER, put_field};
 use crate::error::{Error, Kind, Result};
 use crate::service::rows::SourceRows;
@@ -67,6 +67,15 @@ impl Packer {
                 );
                 put_field(out, Some(id.as_bytes()));
             }
+            IdStrategy::Named => {
+                let named = self.entity.id_named.as_ref();
+                let id = named.map(|rule| named_target_id(rule, row.key(), &types));
+                let id = id.transpose().map_err(|fault| {
+                    Error::new(Kind::Unexpected, "a key cannot be read").cause(fault.to_string())
+                })?;
+                put_field(out, id.as_ref().map(|it| it.as_bytes().as_slice()));
+            }
+            IdStrategy::Random => put_field(out, Some(Uuid::new_v4().as_bytes())),
             IdStrategy::Same => {
                 let fields = row.key().fields(&types).map_err(|fault| {
                     Error::new(Kind::Unexpected, "a key cannot be read").cause(fault.to_string())
