@@ -1,6 +1,7 @@
 //! Rows in and out by binary COPY; the transport behind one small module.
 
-use super::failure::{explain, row_refusal};
+use super::failure::explain;
+use super::failure::explain_rows;
 use super::server::Connection;
 use super::statement::Statement;
 use crate::domain::connection::Side;
@@ -43,7 +44,8 @@ impl<'c> TupleStream<'c> {
         let what = what.into();
         let copy = format!("copy ({}) to stdout (format binary)", statement.as_str());
         let chunks = connection.copy_out_raw(&copy).await;
-        let chunks = chunks.map_err(|error| unread(side, &what, &error))?;
+        let chunks = chunks
+            .map_err(|error| explain_rows(side, &format!("reading {what}"), &what, &error))?;
         Ok(TupleStream::new(side, what, chunks))
     }
 
@@ -119,26 +121,18 @@ impl<'c> TupleStream<'c> {
                 self.reader.push(&chunk);
                 Ok(chunk.len())
             }
-            Some(Err(error)) => Err(unread(self.side, &self.what, &error)),
+            Some(Err(error)) => Err(explain_rows(
+                self.side,
+                &format!("reading {}", self.what),
+                &self.what,
+                &error,
+            )),
             None => {
                 self.ended = true;
                 Ok(0)
             }
         }
     }
-}
-
-/// Says why rows cannot be read. On the source, whose rows are named by their entity, it may be a value of one of them.
-fn unread(side: Side, what: &str, error: &sqlx::Error) -> Error {
-    let told = explain(side, &format!("reading {what}"), error);
-    if side != Side::Source || row_refusal(error).is_none() {
-        return told;
-    }
-    let cause = told.cause_text().unwrap_or_default().to_owned();
-    Error::new(Kind::Unreadable, told.what())
-        .cause(cause)
-        .of_entity(what)
-        .next("correct the rule that computes it: case when ... then ... end keeps it off values that it cannot take")
 }
 
 /// Sends one buffer of binary COPY, header and trailer included; returns the rows the server took.

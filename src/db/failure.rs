@@ -183,6 +183,19 @@ pub fn explain(side: Side, doing: &str, error: &sqlx::Error) -> Error {
     }
 }
 
+/// Says why rows of an entity cannot be read or counted. On the source a value of one of them may be to blame.
+pub fn explain_rows(side: Side, doing: &str, entity: &str, error: &sqlx::Error) -> Error {
+    let told = explain(side, doing, error);
+    if side != Side::Source || row_refusal(error).is_none() {
+        return told;
+    }
+    let cause = told.cause_text().unwrap_or_default().to_owned();
+    Error::new(Kind::Unreadable, told.what())
+        .cause(cause)
+        .of_entity(entity)
+        .next("correct the rule that computes it: case when ... then ... end keeps it off values that it cannot take")
+}
+
 fn kind_name(error: &sqlx::Error) -> &'static str {
     match error {
         sqlx::Error::RowNotFound => "a row that must be there is missing",

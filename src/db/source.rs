@@ -1,7 +1,7 @@
 //! The source: one read-only snapshot that all readers of a pass share.
 
 use super::copy::TupleStream;
-use super::failure::{Refusal, explain, row_refusal};
+use super::failure::{Refusal, explain, explain_rows, row_refusal};
 use super::server::{Connection, Server, answered};
 use super::standing::{self, SourceClock};
 use super::statement::Statement;
@@ -180,12 +180,21 @@ impl Snapshot {
     }
 }
 
-/// Counts rows of the source.
+/// Counts rows of an entity's source.
 ///
 /// # Errors
 /// The query fails.
-pub async fn count(connection: &mut Connection, statement: &Statement) -> Result<u64> {
-    count_on(Side::Source, connection, statement).await
+pub async fn count(
+    connection: &mut Connection,
+    statement: &Statement,
+    entity: &str,
+) -> Result<u64> {
+    let (count,): (i64,) = sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| explain_rows(Side::Source, "counting rows", entity, &error))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Counts rows on either side.

@@ -1,6 +1,6 @@
 //! Where the source stands: its transactions, its timeline, and the shape of its tables.
 
-use super::failure::explain;
+use super::failure::{explain, explain_rows};
 use super::server::{Connection, answered};
 use super::statement::Statement;
 use crate::domain::connection::Side;
@@ -115,12 +115,13 @@ pub async fn count_newer(connection: &mut Connection, statement: &Statement) -> 
 pub async fn count_at_once(
     connection: &mut Connection,
     statement: &Statement,
+    entity: &str,
 ) -> Result<(u64, u64, u64)> {
     let counts: (i64, i64, i64) = sqlx::query_as(statement.safe())
         .persistent(false)
         .fetch_one(connection)
         .await
-        .map_err(|error| explain(Side::Source, "counting rows", &error))?;
+        .map_err(|error| explain_rows(Side::Source, "counting rows", entity, &error))?;
     let [all, passing, newer] =
         [counts.0, counts.1, counts.2].map(|count| u64::try_from(count).unwrap_or(0));
     Ok((all, passing, newer))

@@ -79,6 +79,11 @@ pub fn parse(text: &str) -> Result<Mapping, Vec<MappingIssue>> {
     }
 }
 
+/// Returns every key that an entity and a column's rule may have, for the description of the language.
+pub fn vocabulary() -> (Vec<&'static str>, Vec<&'static str>) {
+    (entity::KNOWN.to_vec(), rule::known())
+}
+
 fn read_mapping(reader: &mut Reader<'_>, table: &toml::Spanned<toml::de::DeTable<'_>>) -> Mapping {
     let root = Section::root(table);
     root.only(

@@ -96,9 +96,10 @@ pub async fn analyze(context: &Context, selection: &Selection) -> Result<Baselin
     let mut baselines = Vec::new();
     for entity in entities {
         let statements = SourceStatements::new(entity);
-        let source_rows = source::count(&mut reader, &statements.count_relation()).await?;
+        let source_rows =
+            source::count(&mut reader, &statements.count_relation(), &entity.name).await?;
         let passing = if entity.may_filter() {
-            source::count(&mut reader, &statements.count_passing()).await?
+            source::count(&mut reader, &statements.count_passing(), &entity.name).await?
         } else {
             source_rows
         };

@@ -595,7 +595,7 @@ const FRAGILE: &str = "[entities.items]\nsource = \"item\"\ntarget = \"items\"\n
 
 /// Rows whose values cannot be computed: where, and with what.
 fn computed_aside() -> String {
-    "select coalesce(string_agg((key ->> 0) || ' ' || sqlstate || ' ' || coalesce(column_name, ''), ', ' order by (key ->> 0)::int), 'none') \
+    "select coalesce(string_agg((key ->> 0) || ' ' || sqlstate || ' ' || coalesce(constraint_name, ''), ', ' order by (key ->> 0)::int), 'none') \
      from diffmig.quarantine where status not in ('resolved', 'waived')"
         .to_owned()
 }
@@ -774,4 +774,29 @@ async fn rows_that_break_a_validation_are_set_aside() {
         .await;
     bench.migrate(3).await;
     assert_eq!(bench.set_aside().await, ["items 2 open 23505"]);
+}
+
+#[test]
+fn the_schema_for_editors_knows_every_key() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mapping.schema.json");
+    let schema: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let described = |properties: &serde_json::Value| {
+        let keys: BTreeSet<String> = properties.as_object().unwrap().keys().cloned().collect();
+        keys
+    };
+    let (entity, rule) = diffmig::domain::mapping::vocabulary();
+    let known = |keys: Vec<&str>| {
+        keys.into_iter()
+            .map(str::to_owned)
+            .collect::<BTreeSet<String>>()
+    };
+    assert_eq!(
+        described(&schema["$defs"]["entity"]["properties"]),
+        known(entity)
+    );
+    assert_eq!(
+        described(&schema["$defs"]["rule"]["oneOf"][1]["properties"]),
+        known(rule)
+    );
 }

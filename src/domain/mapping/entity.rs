@@ -137,7 +137,8 @@ pub struct Entity {
     pub validations: Vec<Validation>,
 }
 
-const KNOWN: &[&str] = &[
+/// Every key that an entity may have.
+pub(super) const KNOWN: &[&str] = &[
     "source",
     "as",
     "join",

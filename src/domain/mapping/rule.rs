@@ -123,17 +123,23 @@ fn plain(target: &str, spot: Spot, rule: Rule) -> ColumnRule {
     }
 }
 
+/// Returns every key that a rule may have.
+pub(super) fn known() -> Vec<&'static str> {
+    let rules = RULES
+        .iter()
+        .flat_map(|(name, own, _)| [*name].into_iter().chain(own.iter().copied()));
+    let mut all: Vec<&str> = rules.chain(MODIFIERS.iter().copied()).collect();
+    all.push("owner");
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// Refuses keys that nobody knows, and keys that would change nothing beside this rule.
 fn refuse_unknown(reader: &mut Reader<'_>, section: &Section<'_>, rule: &str) {
     let own = RULES.iter().find(|(name, ..)| *name == rule);
     let (own, takes_modifiers) = own.map_or((&[][..], false), |(_, own, takes)| (*own, *takes));
-    let all = RULES
-        .iter()
-        .flat_map(|(name, own, _)| [*name].into_iter().chain(own.iter().copied()));
-    let all: Vec<&str> = all
-        .chain(MODIFIERS.iter().copied())
-        .chain(["owner"])
-        .collect();
+    let all = known();
     for (key, at, _) in section.entries() {
         let works = key == rule
             || key == "owner"

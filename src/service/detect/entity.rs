@@ -273,16 +273,16 @@ async fn count_source(
     window: Option<Window>,
 ) -> Result<Totals> {
     if let Some(statement) = statements.count_at_once(window) {
-        let (relation, passing, newer) = count_at_once(reader, &statement).await?;
+        let (relation, passing, newer) = count_at_once(reader, &statement, &entity.name).await?;
         return Ok(Totals {
             relation,
             passing,
             newer: window.map(|_| newer),
         });
     }
-    let relation = source::count(reader, &statements.count_relation()).await?;
+    let relation = source::count(reader, &statements.count_relation(), &entity.name).await?;
     let passing = if entity.may_filter() {
-        source::count(reader, &statements.count_passing()).await?
+        source::count(reader, &statements.count_passing(), &entity.name).await?
     } else {
         relation
     };

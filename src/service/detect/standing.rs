@@ -7,6 +7,7 @@ use crate::db::standing::shape;
 use crate::db::statement::source::SourceStatements;
 use crate::db::statement::source::newer::count_table;
 use crate::domain::catalog::{RelationKind, Table};
+use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
 use crate::domain::resolve::{ResolvedEntity, SourceFrom};
 use crate::domain::watermark::{Ground, Standing, Watermark};
@@ -98,7 +99,8 @@ impl Basis {
         let mut watched_rows = BTreeMap::new();
         if pass.detection_id.is_some() && self.standing.no_xmin.is_none() {
             for table in &self.beside {
-                let rows = source::count(&mut hands.reader, &count_table(table)).await?;
+                let rows =
+                    source::count_on(Side::Source, &mut hands.reader, &count_table(table)).await?;
                 watched_rows.insert(table.to_string(), rows);
             }
         }

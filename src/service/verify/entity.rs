@@ -104,10 +104,17 @@ async fn verify(
         Some(percent) => statements.count_sample(percent),
         None => statements.count_passing(),
     };
-    let passing = source::count(&mut hands.reader, &passing).await?;
+    let passing = source::count(&mut hands.reader, &passing, &entity.name).await?;
     let relation = match pass.sample {
         Some(_) => passing,
-        None => source::count(&mut hands.reader, &statements.count_relation()).await?,
+        None => {
+            source::count(
+                &mut hands.reader,
+                &statements.count_relation(),
+                &entity.name,
+            )
+            .await?
+        }
     };
     let mut accountant = Accountant::new(entity);
     accountant.account.source_rows = relation.max(passing);
