@@ -13,7 +13,7 @@ use crate::domain::connection::Side;
 use crate::domain::event::Event;
 use crate::domain::identifier::{QualifiedName, printable};
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{Mapping, Rule, SourceRelation};
+use crate::domain::mapping::{Mapping, SourceRelation};
 use crate::domain::plan::{Cycle, Plan, plan};
 use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
 use crate::error::{Error, Kind, Result};
@@ -356,16 +356,7 @@ async fn describe_queries(
 fn source_schemas(mapping: &Mapping) -> Vec<String> {
     let mut schemas = BTreeSet::from([mapping.source_schema.clone()]);
     for entity in &mapping.entities {
-        let mut names: Vec<&String> = entity.joins.iter().map(|join| &join.table).collect();
-        match &entity.source {
-            SourceRelation::Table(name) => names.push(name),
-            SourceRelation::Query { watch, .. } => names.extend(watch),
-        }
-        for rule in &entity.columns {
-            if let Rule::Reference { via, .. } = &rule.rule {
-                names.extend(via.iter().map(|hop| &hop.relation));
-            }
-        }
+        let names = mapping.source_tables(entity);
         let parsed = names
             .into_iter()
             .map(|name| QualifiedName::parse(name, &mapping.source_schema));

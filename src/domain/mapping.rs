@@ -1,6 +1,7 @@
 //! The mapping file as parsed: what the operator asked for, not yet bound to any database.
 
 pub mod column;
+pub mod dedupe;
 pub mod entity;
 pub mod issue;
 pub mod reader;
@@ -12,6 +13,7 @@ pub use column::{
     CaseArm, Clamp, Codes, ColumnRef, ColumnRule, Fallback, Format, Hop, Invalid, JsonFallback,
     JsonMember, Literal, Missing, Normalize, PolyTarget, Rule,
 };
+pub use dedupe::{Dedupe, Preference};
 pub use entity::{DeletePolicy, Entity, IdRule, IdStrategy, Join, JoinKind, SourceRelation};
 pub use issue::{MappingIssue, Spot};
 pub use template::{NullPolicy, TemplatePart, TextFilter};
@@ -46,6 +48,27 @@ pub struct Mapping {
     pub entities: Vec<Entity>,
     /// blake3 of the file's text, hexadecimal.
     pub digest: String,
+}
+
+impl Mapping {
+    /// Returns the tables that an entity reads, as written: its own, joined and watched ones, and those on the way
+    /// to its parents.
+    pub fn source_tables<'a>(&'a self, entity: &'a Entity) -> Vec<&'a str> {
+        let mut names: Vec<&str> = entity.joins.iter().map(|it| it.table.as_str()).collect();
+        names.extend(entity.own_tables());
+        for rule in &entity.columns {
+            let Rule::Reference { via, .. } = &rule.rule else {
+                continue;
+            };
+            for hop in via {
+                match self.entities.iter().find(|it| it.name == hop.relation) {
+                    Some(entity) => names.extend(entity.own_tables()),
+                    None => names.push(&hop.relation),
+                }
+            }
+        }
+        names
+    }
 }
 
 /// Values that hold for every entity that does not say otherwise.

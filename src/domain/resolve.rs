@@ -14,7 +14,7 @@ pub use column::{Extract, ExtractForm, ResolvedColumn, ResolvedValue};
 pub use conversion::{Conversion, Digits, Transport};
 pub use entity::ResolvedEntity;
 pub use scope::Scope;
-pub use source::{ResolvedJoin, ResolvedSource, SourceFrom};
+pub use source::{GROUP_KEY, JoinFrom, ROW_KEY, ResolvedJoin, ResolvedSource, SourceFrom};
 pub use validation::ResolvedValidation;
 pub use via::{ResolvedHop, Route};
 

@@ -3,7 +3,7 @@
 use super::Statement;
 use crate::domain::connection::Side;
 use crate::domain::identifier::{QualifiedName, quote_identifier, quote_literal};
-use crate::domain::mapping::{DeletePolicy, Mapping, SourceRelation};
+use crate::domain::mapping::{DeletePolicy, Mapping};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Returns the statements that give a role what the mapping needs on one side, and nothing else.
@@ -18,13 +18,9 @@ pub fn grants(side: Side, mapping: &Mapping, role: &str) -> Vec<Statement> {
 fn on_source(mapping: &Mapping, role: &str) -> Vec<String> {
     let mut tables = BTreeSet::new();
     for entity in &mapping.entities {
-        let mut names: Vec<&String> = entity.joins.iter().map(|join| &join.table).collect();
-        match &entity.source {
-            SourceRelation::Table(name) => names.push(name),
-            SourceRelation::Query { watch, .. } => names.extend(watch),
-        }
+        let names = mapping.source_tables(entity).into_iter();
         let schema = &mapping.source_schema;
-        tables.extend(names.iter().map(|name| QualifiedName::parse(name, schema)));
+        tables.extend(names.map(|name| QualifiedName::parse(name, schema)));
     }
     let tables: BTreeMap<QualifiedName, &str> =
         tables.into_iter().map(|table| (table, "select")).collect();

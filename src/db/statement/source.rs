@@ -1,14 +1,15 @@
 //! Statements that read the source.
 
 pub mod evaluate;
+mod from;
 pub mod newer;
 
 use super::Statement;
 use super::projection::{Projection, project};
 use crate::domain::identifier::{QualifiedName, quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault, KeyType};
-use crate::domain::mapping::JoinKind;
-use crate::domain::resolve::{ResolvedEntity, SourceFrom};
+use crate::domain::resolve::ResolvedEntity;
+use from::From;
 use uuid::Uuid;
 
 /// The statements of one entity's source, with the shape of their rows.
@@ -48,23 +49,11 @@ impl SourceStatements {
     fn compile(entity: &ResolvedEntity) -> Self {
         let scope = &entity.scope;
         let alias = quote_identifier(&entity.source.alias);
-        let relation = match &entity.source.from {
-            SourceFrom::Table(name) => name.sql(),
-            SourceFrom::Query(query) => format!("({query})"),
-        };
-        let relation = format!("{relation} as {alias}");
-        let mut from = relation.clone();
-        for join in &entity.source.joins {
-            let kind = match join.kind {
-                JoinKind::Left => "left join",
-                JoinKind::Inner => "join",
-            };
-            let on = join.on.to_sql(&|name| scope.expression_column(name));
-            let alias = quote_identifier(&join.alias);
-            from.push_str(&format!(" {kind} {} as {alias} on {on}", join.table.sql()));
-        }
-        let filter = entity.source.filter.as_ref();
-        let filter = filter.map(|it| it.to_sql(&|name| scope.expression_column(name)));
+        let From {
+            relation,
+            joined: from,
+            filter,
+        } = From::of(&entity.source, scope);
         let keys: Vec<(String, KeyType)> = entity
             .source
             .key

@@ -1,6 +1,7 @@
 //! An entity: one source relation that feeds one target table.
 
 use super::column::{ColumnRef, ColumnRule, Literal};
+use super::dedupe::{self, Dedupe};
 use super::issue::did_you_mean;
 use super::reader::{Reader, Section};
 use super::template::{TemplatePart, parse_template};
@@ -135,6 +136,18 @@ pub struct Entity {
     pub columns: Vec<ColumnRule>,
     /// What every row must keep.
     pub validations: Vec<Validation>,
+    /// Which rows are one.
+    pub dedupe: Option<Dedupe>,
+}
+
+impl Entity {
+    /// Returns the tables of its own source, as written.
+    pub fn own_tables(&self) -> Vec<&str> {
+        match &self.source {
+            SourceRelation::Table(name) => vec![name],
+            SourceRelation::Query { watch, .. } => watch.iter().map(String::as_str).collect(),
+        }
+    }
 }
 
 /// Every key that an entity may have.
@@ -153,10 +166,11 @@ pub(super) const KNOWN: &[&str] = &[
     "columns",
     "updated_at",
     "validate",
+    "dedupe",
 ];
 
 /// Keys of the mapping language that this version does not carry out yet; they are refused by name.
-const PLANNED: &[&str] = &["match", "dedupe"];
+const PLANNED: &[&str] = &["match"];
 
 pub(super) fn read(
     reader: &mut Reader<'_>,
@@ -183,6 +197,7 @@ pub(super) fn read(
     let updated_at = read_updated_at(reader, section);
     let ignore = section.strings(reader, "ignore").unwrap_or_default();
     let validations = validate::read(reader, section);
+    let dedupe = dedupe::read(reader, section);
     let source = source?;
     let alias = alias.unwrap_or_else(|| match &source {
         SourceRelation::Table(table) => table.rsplit('.').next().unwrap_or(table).to_owned(),
@@ -205,6 +220,7 @@ pub(super) fn read(
         ignore,
         columns,
         validations,
+        dedupe,
     })
 }
 

@@ -7,7 +7,7 @@ use crate::domain::catalog::Table;
 use crate::domain::expression::Expression;
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{
-    ColumnRef, DeletePolicy, Demand, Entity, JsonMember, Mapping, Rule, TemplatePart,
+    ColumnRef, Dedupe, DeletePolicy, Demand, Entity, JsonMember, Mapping, Rule, TemplatePart,
 };
 use std::collections::BTreeSet;
 
@@ -76,6 +76,7 @@ fn used_columns(entity: &Entity) -> BTreeSet<String> {
     }
     let mut expressions: Vec<&Expression> = entity.filter.iter().collect();
     expressions.extend(entity.joins.iter().map(|join| &join.on));
+    expressions.extend(entity.dedupe.iter().flat_map(Dedupe::expressions));
     for validation in &entity.validations {
         if let Demand::Condition(condition) = &validation.demand {
             expressions.push(condition);

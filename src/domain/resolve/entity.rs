@@ -130,6 +130,7 @@ impl ResolvedEntity {
     /// Tells whether some source rows may be left out.
     pub fn may_filter(&self) -> bool {
         self.source.filter.is_some()
+            || self.source.dedupe.is_some()
             || self
                 .source
                 .joins
@@ -197,7 +198,7 @@ pub(super) fn resolve(
         "target",
         entity.spot,
     );
-    let (source, scope, routes) = resolve_source(&mut work, mapping, catalogs)?;
+    let (source, scope, routes) = resolve_source(&mut work, mapping, catalogs, true)?;
     let target = target?;
     if target.kind == crate::domain::catalog::RelationKind::View {
         let message = format!("{} is a view, not a table", target.name);

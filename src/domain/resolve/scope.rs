@@ -42,6 +42,11 @@ impl Scope {
         &self.tables[0].0
     }
 
+    /// Returns the names of the own source's columns.
+    pub fn main_columns(&self) -> impl Iterator<Item = &str> {
+        self.tables[0].1.iter().map(|column| column.name.as_str())
+    }
+
     /// Finds a column; without an alias the own source comes first, then the only join that has it.
     ///
     /// # Errors

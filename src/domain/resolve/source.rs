@@ -9,7 +9,7 @@ use crate::domain::expression::Expression;
 use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{Entity, JoinKind, Mapping, MappingIssue, SourceRelation};
+use crate::domain::mapping::{Dedupe, Entity, JoinKind, Mapping, MappingIssue, SourceRelation};
 use std::collections::BTreeMap;
 
 /// Where rows are read from.
@@ -21,11 +21,26 @@ pub enum SourceFrom {
     Query(String),
 }
 
+/// What is joined.
+#[derive(Debug, Clone)]
+pub enum JoinFrom {
+    /// A source table.
+    Table(QualifiedName),
+    /// The rows of another entity's source, each with the key of its group: the columns [`ROW_KEY`] and
+    /// [`GROUP_KEY`].
+    Groups(Box<ResolvedSource>, Box<Scope>),
+}
+
+/// The key of any row, in [`JoinFrom::Groups`].
+pub const ROW_KEY: &str = "row_key";
+/// The lowest key of the rows that are one with it.
+pub const GROUP_KEY: &str = "group_key";
+
 /// A joined source table.
 #[derive(Debug, Clone)]
 pub struct ResolvedJoin {
     /// The table.
-    pub table: QualifiedName,
+    pub from: JoinFrom,
     /// Its alias.
     pub alias: String,
     /// The condition.
@@ -49,9 +64,19 @@ pub struct ResolvedSource {
     pub watched: Vec<QualifiedName>,
     /// Key columns of the own source with their types.
     pub key: Vec<(String, KeyType)>,
+    /// Which rows are one.
+    pub dedupe: Option<Dedupe>,
 }
 
 impl ResolvedSource {
+    /// Returns the table when a row depends on nothing but its own row there and joined rows.
+    pub fn own_table(&self) -> Option<&QualifiedName> {
+        match &self.from {
+            SourceFrom::Table(name) if self.dedupe.is_none() => Some(name),
+            SourceFrom::Table(_) | SourceFrom::Query(_) => None,
+        }
+    }
+
     /// Names the relation for people.
     pub fn label(&self) -> String {
         match &self.from {
@@ -146,11 +171,12 @@ pub(super) fn key_of(
     key
 }
 
-/// Binds relation, joins and filter.
+/// Binds relation, joins and filter, and the ways of references where they are wanted.
 pub(super) fn resolve_source(
     work: &mut Work<'_>,
     mapping: &Mapping,
     catalogs: Catalogs<'_>,
+    with_routes: bool,
 ) -> Option<(ResolvedSource, Scope, Routes)> {
     let entity = work.entity;
     let (from, mut watched) = match &entity.source {
@@ -183,7 +209,7 @@ pub(super) fn resolve_source(
         }
         watched.push(name.clone());
         joins.push(ResolvedJoin {
-            table: name,
+            from: JoinFrom::Table(name),
             alias: join.alias.clone(),
             on: join.on.clone(),
             kind: join.kind,
@@ -197,16 +223,30 @@ pub(super) fn resolve_source(
         .filter
         .iter()
         .map(|filter| ("where", entity.spot, filter));
-    for (place, spot, expression) in conditions.chain(filter) {
+    let dedupe = entity.dedupe.iter();
+    let dedupe = dedupe.flat_map(|it| it.expressions().map(|one| ("dedupe", it.spot, one)));
+    for (place, spot, expression) in conditions.chain(filter).chain(dedupe) {
         for name in expression.columns() {
             if let Err((message, hint)) = scope.find(name.table.as_deref(), &name.column) {
                 work.report(spot, place, message, hint);
             }
         }
     }
+    if let Some(dedupe) = entity.dedupe.as_ref().filter(|_| key.len() > 1) {
+        let message = "rows with a key of several columns cannot be one";
+        work.report(dedupe.spot, "dedupe", message.into(), None);
+    }
     let own_joins = joins.len();
-    let routes = via::routes(work, mapping, catalogs, &mut scope, &mut joins);
-    watched.extend(joins[own_joins..].iter().map(|it| it.table.clone()));
+    let routes = match with_routes {
+        true => via::routes(work, mapping, catalogs, &mut scope, &mut joins),
+        false => Routes::new(),
+    };
+    for join in &joins[own_joins..] {
+        match &join.from {
+            JoinFrom::Table(name) => watched.push(name.clone()),
+            JoinFrom::Groups(source, _) => watched.extend(source.watched.iter().cloned()),
+        }
+    }
     watched.sort();
     watched.dedup();
     let source = ResolvedSource {
@@ -216,6 +256,7 @@ pub(super) fn resolve_source(
         filter: entity.filter.clone(),
         watched,
         key,
+        dedupe: entity.dedupe.clone(),
     };
     Some((source, scope, routes))
 }

@@ -3,7 +3,10 @@
 use super::Catalogs;
 use super::entity::{Work, find_table};
 use super::scope::Scope;
-use super::source::{ResolvedJoin, key_of, source_columns};
+use super::source::{
+    GROUP_KEY, JoinFrom, ROW_KEY, ResolvedJoin, key_of, resolve_source, source_columns,
+};
+use crate::domain::catalog::Column;
 use crate::domain::expression::parse_expression;
 use crate::domain::identifier::{QualifiedName, quote_identifier};
 use crate::domain::key::KeyType;
@@ -42,7 +45,10 @@ pub(super) fn routes(
 ) -> Routes {
     let mut routes = Routes::new();
     for rule in &work.entity.columns {
-        let Rule::Reference { by, via, .. } = &rule.rule else {
+        let Rule::Reference {
+            entity, by, via, ..
+        } = &rule.rule
+        else {
             continue;
         };
         let mut route = Route {
@@ -68,7 +74,25 @@ pub(super) fn routes(
             joins.push(join);
             route.hops.push(resolved);
         }
-        if route.hops.len() == via.len() && !via.is_empty() {
+        if route.hops.len() < via.len() {
+            continue;
+        }
+        let alias = format!("diffmig_hop_{}", joins.len() + 1);
+        let mut builder = Builder {
+            work,
+            mapping,
+            catalogs,
+            scope,
+        };
+        if let Some((join, hop)) = builder.group(entity, &route.by, alias) {
+            route.by = ColumnRef {
+                table: Some(join.alias.clone()),
+                column: GROUP_KEY.to_owned(),
+            };
+            joins.push(join);
+            route.hops.push(hop);
+        }
+        if !route.hops.is_empty() {
             routes.insert(rule.target.clone(), route);
         }
     }
@@ -175,31 +199,72 @@ impl Builder<'_, '_, '_, '_> {
             self.report(rule, message, None);
             return None;
         }
-        let on = format!(
-            "{}.{} = {}.{}",
-            quote_identifier(&alias),
-            quote_identifier(&key),
-            quote_identifier(&from_alias),
-            quote_identifier(&from_column.name)
-        );
-        let on = parse_expression(&on).ok()?;
         self.scope.join_unnamed(&alias, columns);
-        let resolved = ResolvedHop {
-            from: ColumnRef {
-                table: Some(from_alias),
-                column: from_column.name,
-            },
-            key: ColumnRef {
-                table: Some(alias.clone()),
-                column: key,
-            },
-        };
-        let join = ResolvedJoin {
-            table,
-            alias,
-            on,
-            kind: JoinKind::Left,
-        };
-        Some((join, resolved))
+        step(
+            JoinFrom::Table(table),
+            (alias, key),
+            (from_alias, from_column.name),
+        )
     }
+
+    /// Leads from the key of any row of a parent to the key of its group.
+    fn group(
+        &mut self,
+        parent: &str,
+        by: &ColumnRef,
+        alias: String,
+    ) -> Option<(ResolvedJoin, ResolvedHop)> {
+        let parent = self.mapping.entities.iter().find(|it| it.name == parent)?;
+        parent.dedupe.as_ref()?;
+        // Its problems are reported where it is bound itself.
+        let mut silent = Vec::new();
+        let mut work = Work::new(parent, &mut silent);
+        let (source, scope, _) = resolve_source(&mut work, self.mapping, self.catalogs, false)?;
+        let [(key, _)] = source.key.as_slice() else {
+            return None;
+        };
+        let (_, key) = scope.find(Some(scope.main_alias()), key).ok()?;
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            ..key.clone()
+        };
+        let (from_alias, from_column) = self.scope.column(by).ok()?;
+        let from = (from_alias.to_owned(), from_column.name.clone());
+        self.scope
+            .join_unnamed(&alias, vec![column(ROW_KEY), column(GROUP_KEY)]);
+        let relation = JoinFrom::Groups(Box::new(source), Box::new(scope));
+        step(relation, (alias, ROW_KEY.to_owned()), from)
+    }
+}
+
+/// Joins a relation by its key.
+fn step(
+    relation: JoinFrom,
+    (alias, key): (String, String),
+    (from_alias, from_column): (String, String),
+) -> Option<(ResolvedJoin, ResolvedHop)> {
+    let on = format!(
+        "{}.{} = {}.{}",
+        quote_identifier(&alias),
+        quote_identifier(&key),
+        quote_identifier(&from_alias),
+        quote_identifier(&from_column)
+    );
+    let hop = ResolvedHop {
+        from: ColumnRef {
+            table: Some(from_alias),
+            column: from_column,
+        },
+        key: ColumnRef {
+            table: Some(alias.clone()),
+            column: key,
+        },
+    };
+    let join = ResolvedJoin {
+        from: relation,
+        alias,
+        on: parse_expression(&on).ok()?,
+        kind: JoinKind::Left,
+    };
+    Some((join, hop))
 }

@@ -14,7 +14,7 @@ use crate::db::statement::source::SourceStatements;
 use crate::db::statement::source::newer::Window;
 use crate::domain::detection::{DetectMode, DetectionCounts, Reading};
 use crate::domain::event::{Event, Level, Progress};
-use crate::domain::resolve::{ResolvedEntity, SourceFrom};
+use crate::domain::resolve::ResolvedEntity;
 use crate::domain::watermark::{Choice, ReadMode, Watermark, choose, could_miss};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
@@ -149,8 +149,8 @@ async fn detect(
         None => choose(pass.wish, &basis.standing, basis.before()),
     };
     // The rows of a query have no xmin of their own.
-    let window = match (known, choice.0, &entity.source.from) {
-        (true, ReadMode::Xmin, SourceFrom::Table(_)) => basis.before().map(|it| pass.window(it)),
+    let window = match (known, choice.0, entity.source.own_table()) {
+        (true, ReadMode::Xmin, Some(_)) => basis.before().map(|it| pass.window(it)),
         _ => None,
     };
     let total = count_source(&mut hands.reader, entity, &statements, window).await?;

@@ -19,7 +19,7 @@ use crate::domain::canonical::RowShape;
 use crate::domain::connection::Side;
 use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts};
 use crate::domain::key::{Key, KeyFault};
-use crate::domain::resolve::{ResolvedEntity, SourceFrom};
+use crate::domain::resolve::ResolvedEntity;
 use crate::domain::watermark::{ReadMode, Watermark, deletions, lower_bound};
 use crate::error::{Error, Kind, Result};
 use crate::service::parting::Slice;
@@ -170,8 +170,9 @@ impl Shortcut<'_> {
         }
     }
 
+    /// Tells whether other rows of its tables have a say in a row.
     fn is_query(&self) -> bool {
-        matches!(self.entity.source.from, SourceFrom::Query(_))
+        self.entity.source.own_table().is_none()
     }
 
     /// Reads the rows since the watermark and looks each up in the ledger.

@@ -9,7 +9,7 @@ use crate::db::statement::source::newer::count_table;
 use crate::domain::catalog::{RelationKind, Table};
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
-use crate::domain::resolve::{ResolvedEntity, SourceFrom};
+use crate::domain::resolve::{JoinFrom, ResolvedEntity};
 use crate::domain::watermark::{Ground, Standing, Watermark};
 use crate::error::Result;
 use std::collections::BTreeMap;
@@ -55,12 +55,12 @@ pub(super) async fn basis(
         true => None,
         false => watermark::find(&mut hands.target, &entity.name).await?,
     };
-    let own = match &entity.source.from {
-        SourceFrom::Table(name) => Some(name),
-        SourceFrom::Query(_) => None,
-    };
+    let own = entity.source.own_table();
     // A table that is joined to itself is watched like any other joined table.
-    let joins_itself = entity.source.joins.iter().any(|it| Some(&it.table) == own);
+    let joins_itself = entity.source.joins.iter().any(|it| match &it.from {
+        JoinFrom::Table(table) => Some(table) == own,
+        JoinFrom::Groups(source, _) => own.is_some_and(|own| source.watched.contains(own)),
+    });
     let beside = entity.source.watched.iter();
     let beside = beside.filter(|name| Some(*name) != own || joins_itself);
     let table = own.and_then(|name| catalog.table(name));
