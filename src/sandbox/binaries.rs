@@ -34,6 +34,17 @@ impl Binaries {
         super::blocking(Self::find_now).await
     }
 
+    /// Finds the installation for one of several servers: `$DIFFMIG_PG_BIN_ROLE`, then as [`Binaries::find`].
+    ///
+    /// So a source and a target can have different versions.
+    pub async fn find_for(role: &str) -> Result<Self, SandboxError> {
+        let named = format!("DIFFMIG_PG_BIN_{}", role.to_uppercase());
+        match std::env::var_os(named).filter(|dir| !dir.is_empty()) {
+            Some(dir) => super::blocking(move || Self::at(Path::new(&dir))).await,
+            None => Self::find().await,
+        }
+    }
+
     /// Uses the installation in `dir`.
     pub fn at(dir: &Path) -> Result<Self, SandboxError> {
         if !is_complete(dir) {

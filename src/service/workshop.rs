@@ -35,6 +35,8 @@ fn explain(error: &SandboxError) -> Error {
 /// A legacy server and a Supabase stand-in, both removed when this is dropped.
 pub struct Workshop {
     sandbox: Sandbox,
+    /// Where the legacy server is when it has another version.
+    of_source: Option<Sandbox>,
     /// The legacy server.
     pub source: Server,
     /// The Supabase stand-in.
@@ -96,16 +98,24 @@ impl Workshop {
     /// # Errors
     /// As [`Workshop::start`].
     pub async fn start_with(extra: &Extra) -> Result<Workshop> {
-        let binaries = Binaries::find().await.map_err(|error| explain(&error))?;
-        let sandbox = Sandbox::create(binaries).map_err(|error| explain(&error))?;
+        let found = tokio::try_join!(Binaries::find_for("source"), Binaries::find_for("target"));
+        let (of_source, of_target) = found.map_err(|error| explain(&error))?;
+        let create = |binaries| Sandbox::create(binaries).map_err(|error| explain(&error));
+        let apart = of_source != of_target;
+        let sandbox = create(of_target)?;
+        let of_source = apart.then(|| create(of_source)).transpose()?;
         let (source_options, target_options) = (source_options(), target_options(extra));
         let (source, target) = tokio::try_join!(
-            sandbox.start("legacy", &source_options),
+            of_source
+                .as_ref()
+                .unwrap_or(&sandbox)
+                .start("legacy", &source_options),
             sandbox.start("supabase", &target_options)
         )
         .map_err(|error| explain(&error))?;
         Ok(Workshop {
             sandbox,
+            of_source,
             source,
             target,
         })
@@ -167,6 +177,11 @@ impl Workshop {
     /// # Errors
     /// The marker cannot be written.
     pub fn keep(self) -> Result<String> {
-        self.sandbox.keep().map_err(|error| explain(&error))
+        let stop = self.sandbox.keep().map_err(|error| explain(&error))?;
+        let Some(of_source) = self.of_source else {
+            return Ok(stop);
+        };
+        let other = of_source.keep().map_err(|error| explain(&error))?;
+        Ok(format!("{stop}; {other}"))
     }
 }

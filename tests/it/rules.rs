@@ -710,10 +710,7 @@ async fn rows_that_are_one_become_one_row_and_all_references_lead_there() {
                   from public.visits v join public.people p on p.id = v.person_id \
                   left join public.people f on f.id = v.friend_id";
     let report = bench.migrate(3).await;
-    assert_eq!(
-        report["entities"][0]["detected"]["filtered"], 2,
-        "{report}"
-    );
+    assert_eq!(report["entities"][0]["detected"]["filtered"], 2, "{report}");
     assert_eq!(
         bench.in_target("select count(*) from public.people").await,
         4
