@@ -59,7 +59,8 @@ fn run_initdb(root: &Root, data: &Path, superuser: &str) -> Result<(), SandboxEr
 /// Runs one script; the number in the error is not known here.
 fn run_script(root: &Root, data: &Path, script: &str) -> Result<(), SandboxError> {
     // Statements are kept out of the messages, for they may hold passwords.
-    let settings = "exit_on_error=on fsync=off log_min_error_statement=panic log_line_prefix=";
+    let settings = "exit_on_error=on fsync=off log_min_error_statement=panic \
+                    password_encryption=scram-sha-256 log_line_prefix=";
     let mut flags = vec!["--single", "-j"];
     flags.extend(settings.split(' ').flat_map(|setting| ["-c", setting]));
     flags.push("-D");

@@ -12,6 +12,9 @@ use crate::domain::resolve::{
 mod convert;
 mod modify;
 
+/// The first version that has `trim_scale`.
+const TRIM_SCALE_SINCE: i32 = 130_000;
+
 /// A value and the conditions under which the row cannot go, each with its `sqlstate|reason`.
 struct Value {
     sql: String,
@@ -199,6 +202,17 @@ fn is_never_null(scope: &Scope, column: &ResolvedColumn) -> bool {
     })
 }
 
+/// Takes zeros at the end off a number.
+fn trimmed(scope: &Scope, number: &str) -> String {
+    if scope.server_version() >= TRIM_SCALE_SINCE {
+        return format!("trim_scale({number})");
+    }
+    let text = format!("({number})::text");
+    format!(
+        "case when strpos({text}, '.') > 0 then rtrim(rtrim({text}, '0'), '.')::numeric else {number} end"
+    )
+}
+
 fn checked_value(scope: &Scope, column: &ResolvedColumn) -> Value {
     let mut value = raw_value(scope, column);
     convert::apply(&mut value, column);
@@ -206,7 +220,7 @@ fn checked_value(scope: &Scope, column: &ResolvedColumn) -> Value {
     match column.transport.base.as_str() {
         // -0.0 and 0.0 are one value, and so are 1.0 and 1.00 without a declared scale.
         "float4" | "float8" => value.sql = format!("(({}) + 0.0::{to})::{to}", value.sql),
-        "numeric" if to == "numeric" => value.sql = format!("trim_scale({})", value.sql),
+        "numeric" if to == "numeric" => value.sql = trimmed(scope, &value.sql),
         _ => {}
     }
     if column.not_null && !is_never_null(scope, column) {

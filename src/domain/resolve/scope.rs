@@ -10,6 +10,8 @@ use crate::domain::mapping::issue::did_you_mean;
 #[derive(Debug, Clone)]
 pub struct Scope {
     tables: Vec<(String, Vec<Column>)>,
+    /// `server_version_num` of the source.
+    server_version: i32,
     /// How many of the tables, the first ones, have columns that need no alias.
     named: usize,
 }
@@ -19,11 +21,17 @@ pub type ScopeFault = (String, Option<String>);
 
 impl Scope {
     /// Starts with the entity's own source.
-    pub fn new(alias: &str, columns: Vec<Column>) -> Self {
+    pub fn new(alias: &str, columns: Vec<Column>, server_version: i32) -> Self {
         Scope {
+            server_version,
             tables: vec![(alias.to_owned(), columns)],
             named: 1,
         }
+    }
+
+    /// Returns `server_version_num` of the source.
+    pub fn server_version(&self) -> i32 {
+        self.server_version
     }
 
     /// Adds a joined table.

@@ -200,7 +200,7 @@ pub(super) fn resolve_source(
     // Key problems were reported when the key types were collected.
     let mut silent = Vec::new();
     let key = key_of(&mut Work::new(entity, &mut silent), &columns, &primary_key);
-    let mut scope = Scope::new(&entity.alias, columns);
+    let mut scope = Scope::new(&entity.alias, columns, catalogs.source.server_version);
     let mut joins = Vec::new();
     for join in &entity.joins {
         let name = QualifiedName::parse(&join.table, &mapping.source_schema);
