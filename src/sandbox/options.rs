@@ -6,7 +6,7 @@ use std::path::Path;
 use super::failure::SandboxError;
 
 /// Settings every server gets; [`ServerOptions::settings`] come later in the file and win.
-const DEFAULT_SETTINGS: [(&str, &str); 7] = [
+const DEFAULT_SETTINGS: [(&str, &str); 8] = [
     ("listen_addresses", "127.0.0.1"),
     // Servers before 14 would keep passwords in another form than their roles are asked for.
     ("password_encryption", "scram-sha-256"),
