@@ -12,6 +12,7 @@ mod failure;
 mod front;
 mod grants;
 mod help;
+mod init;
 mod logs;
 mod man;
 mod migrate;
@@ -49,6 +50,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Init(init::InitArgs),
     Analyze(analyze::AnalyzeArgs),
     Detect(detect::DetectArgs),
     Migrate(migrate::MigrateArgs),
@@ -90,6 +92,7 @@ impl Verb {
 
     fn run<'a>(&'a self, front: &'a Front) -> Running<'a> {
         match self {
+            Verb::Init(args) => Box::pin(init::run(front, args)),
             Verb::Analyze(args) => Box::pin(analyze::run(front, args)),
             Verb::Detect(args) => Box::pin(detect::run(front, args)),
             Verb::Migrate(args) => Box::pin(migrate::run(front, args)),

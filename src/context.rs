@@ -1,5 +1,7 @@
 //! The handles of one process, built once at the door.
 
+pub mod pair;
+
 use crate::config::Settings;
 use crate::config::environment::mapping_error;
 use crate::db::catalog;

@@ -8,6 +8,7 @@ pub mod explain;
 pub(crate) mod give_way;
 pub mod grants;
 mod isolate;
+pub mod init;
 pub mod journal;
 pub mod lease;
 pub mod logs;

@@ -5,6 +5,7 @@ use super::output::Output;
 use super::progress::Progress;
 use crate::config::{Settings, SettingsInput, environment, load};
 use crate::context::{Context, Interrupt, Server};
+use crate::domain::connection::ConnectionSpec;
 use crate::domain::mapping::Mapping;
 use crate::error::Result;
 
@@ -55,6 +56,14 @@ impl Front {
         let opening = Context::open(settings, progress.events(), self.interrupt.clone());
         let context = Box::pin(opening).await?;
         Ok((context, progress))
+    }
+
+    /// Finds both databases without a mapping.
+    ///
+    /// # Errors
+    /// A missing or malformed URL.
+    pub fn pair(&self) -> Result<(ConnectionSpec, ConnectionSpec)> {
+        environment::load_pair(&self.input())
     }
 
     /// Reads the mapping alone, for commands that connect to nothing.

@@ -121,7 +121,7 @@ pub fn load_mapping(path: &Path) -> Result<Mapping> {
             _ => error.to_string(),
         })
         .state("nothing was started")
-        .next("name it with --config, or copy fixtures/diffmig.toml as a beginning")
+        .next("name it with --config, or let `diffmig init` write a draft")
     };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_MAPPING_BYTES {
@@ -204,16 +204,28 @@ fn refuse_foreign_variables() -> Result<()> {
 /// # Errors
 /// A missing or malformed URL or mapping (exit 2).
 pub fn load(input: &SettingsInput) -> Result<Settings> {
+    let (source, target) = load_pair(input)?;
+    Ok(Settings {
+        source,
+        target,
+        mapping: load_mapping(&input.config)?,
+        config: input.config.clone(),
+    })
+}
+
+/// Finds both databases, for commands that come before there is a mapping.
+///
+/// # Errors
+/// A missing or malformed URL (exit 2).
+pub fn load_pair(input: &SettingsInput) -> Result<(ConnectionSpec, ConnectionSpec)> {
     refuse_foreign_variables()?;
     let dotenv = read_dotenv(Path::new(".env"));
     let source = find_url(Side::Source, input.source_url.as_ref(), &dotenv)?;
     let target = find_url(Side::Target, input.target_url.as_ref(), &dotenv)?;
-    Ok(Settings {
-        source: read_url(Side::Source, &source, input.insecure)?,
-        target: read_url(Side::Target, &target, input.insecure)?,
-        mapping: load_mapping(&input.config)?,
-        config: input.config.clone(),
-    })
+    Ok((
+        read_url(Side::Source, &source, input.insecure)?,
+        read_url(Side::Target, &target, input.insecure)?,
+    ))
 }
 
 /// Finds the target alone, for commands that read only the control tables.

@@ -11,6 +11,7 @@ mod explain;
 mod faults;
 mod grants;
 mod help;
+mod init;
 mod knots;
 mod lanes;
 mod modes;

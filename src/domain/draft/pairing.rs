@@ -1,0 +1,347 @@
+//! Which source table feeds which target table.
+
+use super::name::{joined, legacy, likeness, words};
+use super::shape::Shape;
+use super::{Known, Nearest, Relation, likeness as columns};
+use crate::domain::draft::cast::fit;
+use crate::domain::identifier::QualifiedName;
+use crate::domain::key::KeyType;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// From this score on, a pair is proposed.
+const ENOUGH: f64 = 0.5;
+/// A source table that feeds another target already needs a name that says so.
+const ENOUGH_TO_SHARE: f64 = 0.85;
+
+/// A table with its name taken apart.
+pub(super) struct Side<'a> {
+    pub relation: &'a Relation,
+    /// The ways to read its name, singular and without joints: as it is, and without a prefix that others share.
+    pub names: Vec<String>,
+    /// The prefix.
+    pub prefix: Option<String>,
+    pub shapes: Vec<Shape>,
+    /// How telling each column is: a name that many tables have tells little.
+    weights: Vec<f64>,
+}
+
+impl Side<'_> {
+    fn as_nearest(&self, score: f64) -> Nearest {
+        Nearest {
+            table: self.relation.table.name.clone(),
+            score,
+        }
+    }
+}
+
+/// A source table and the target table that it feeds.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    pub source: usize,
+    pub target: usize,
+    pub score: f64,
+    pub reasons: Vec<String>,
+}
+
+/// All tables and all pairs.
+pub(super) struct Pairing<'a> {
+    pub sources: Vec<Side<'a>>,
+    pub targets: Vec<Side<'a>>,
+    pub pairs: Vec<Pair>,
+    scores: Vec<Vec<f64>>,
+}
+
+impl<'a> Pairing<'a> {
+    /// Finds the source table that is most like a target table, chosen or not.
+    pub fn nearest_source(&self, target: usize) -> Option<Nearest> {
+        let scores = self.scores.iter().enumerate();
+        let best = scores.map(|(source, row)| (source, row[target]));
+        let (source, score) = best.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (score > 0.1).then(|| self.sources[source].as_nearest(score))
+    }
+
+    /// Finds the target table that is most like a source table, chosen or not.
+    pub fn nearest_target(&self, source: usize) -> Option<Nearest> {
+        let scores = self.scores.get(source)?.iter().enumerate();
+        let (target, score) = scores.max_by(|a, b| a.1.total_cmp(b.1))?;
+        (*score > 0.1).then(|| self.targets[target].as_nearest(*score))
+    }
+
+    /// Lists the source tables that feed a target table.
+    pub fn sources_of(&self, target: &QualifiedName) -> impl Iterator<Item = &Side<'a>> {
+        let pairs = self.pairs.iter();
+        let own = pairs.filter(move |it| self.targets[it.target].relation.table.name == *target);
+        own.map(|it| &self.sources[it.source])
+    }
+}
+
+fn sides(relations: &[Relation]) -> Vec<Side<'_>> {
+    let mut first_words: BTreeMap<String, usize> = BTreeMap::new();
+    let mut column_names: BTreeMap<String, usize> = BTreeMap::new();
+    for relation in relations {
+        let words = words(&relation.table.name.name);
+        if words.len() > 1 {
+            *first_words.entry(words[0].clone()).or_default() += 1;
+        }
+        let names: BTreeSet<&str> = relation.table.columns.iter().map(|it| it.name.as_str()).collect();
+        for name in names {
+            *column_names.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    let share = |name: &str| {
+        let tables = u32::try_from(relations.len()).unwrap_or(u32::MAX);
+        let having = u32::try_from(column_names.get(name).copied().unwrap_or(1)).unwrap_or(1);
+        1.0 - f64::from(having) / f64::from(tables.saturating_add(1))
+    };
+    relations
+        .iter()
+        .map(|relation| {
+            let words = words(&relation.table.name.name);
+            let full = joined(&words);
+            let prefix = words.first().filter(|_| words.len() > 1);
+            let known = ["tbl", "tb", "t", "auth", "app", "public", "dim", "fact"];
+            let prefix = prefix
+                .filter(|it| first_words[*it] > 1 || known.contains(&it.as_str()))
+                .cloned();
+            let short = prefix.as_ref().map(|_| joined(&words[1..]));
+            let table = short.clone().unwrap_or_else(|| full.clone());
+            let columns = &relation.table.columns;
+            Side {
+                relation,
+                names: std::iter::once(full).chain(short).collect(),
+                prefix,
+                shapes: columns.iter().map(|it| Shape::of(it, &table)).collect(),
+                weights: columns.iter().map(|it| share(&it.name)).collect(),
+            }
+        })
+        .collect()
+}
+
+/// Compares the names of two tables.
+fn by_name(source: &Side<'_>, target: &Side<'_>) -> (f64, String) {
+    let (one, other) = (&source.relation.table.name.name, &target.relation.table.name.name);
+    if one == other {
+        return (1.0, "same name".to_owned());
+    }
+    if source.names[0] == target.names[0] {
+        return (0.97, "same name, singular and plural".to_owned());
+    }
+    let same = source.names.iter().any(|it| target.names.contains(it));
+    if same {
+        let prefix = source.prefix.iter().chain(&target.prefix).next();
+        let prefix = prefix.map_or("", String::as_str);
+        return (0.95, format!("same name without the prefix `{prefix}`"));
+    }
+    let shortest = |side: &Side<'_>| side.names.last().cloned().unwrap_or_default();
+    let (one, other) = (shortest(source), shortest(target));
+    let (short, long) = if one.len() < other.len() { (&one, &other) } else { (&other, &one) };
+    if short.len() >= 5 && long.starts_with(short.as_str()) {
+        return (0.7, "one name begins with the other".to_owned());
+    }
+    let alike = likeness(&one, &other);
+    if alike >= 0.9 {
+        return (0.8 * alike, "a similar name".to_owned());
+    }
+    (0.0, String::new())
+}
+
+/// Looks for a target column that says whose key it holds: `legacy_client_id`.
+fn by_legacy(source: &Side<'_>, target: &Side<'_>) -> (f64, String) {
+    let mut best = (0.0, String::new());
+    for column in &target.relation.table.columns {
+        let Some(of) = legacy(&column.name).filter(|it| !it.of.is_empty() && !it.is_table) else {
+            continue;
+        };
+        let of = joined(&of.of);
+        let ends_so = source.names.iter().any(|name| name.ends_with(&of));
+        let score = match source.names.contains(&of) {
+            true => 1.0,
+            false if of.len() >= 4 && ends_so => 0.6,
+            false => 0.0,
+        };
+        if score > best.0 {
+            best = (score, format!("`{}` is named after its key", column.name));
+        }
+    }
+    best
+}
+
+/// Compares the columns: how many of each side are on the other, weighed by how telling they are.
+fn by_columns(source: &Side<'_>, target: &Side<'_>) -> (f64, String) {
+    let (mut shared, mut of_target, mut of_source) = (0.0, 0.0, 0.0);
+    let mut count = 0;
+    let mut all = 0;
+    for (at, column) in target.relation.table.columns.iter().enumerate() {
+        let is_key = target.relation.table.primary_key.contains(&column.name);
+        if column.is_generated || (is_key && target.relation.table.primary_key.len() == 1) {
+            continue;
+        }
+        if legacy(&column.name).is_some() {
+            continue;
+        }
+        all += 1;
+        of_target += target.weights[at];
+        let is_reference = is_reference(target.relation, &column.name);
+        let best = source.relation.table.columns.iter().enumerate();
+        let best = best.filter_map(|(own, candidate)| {
+            let (score, _) = columns::same(&source.shapes[own], &target.shapes[at])?;
+            let fits = if is_reference {
+                KeyType::from_base_type(&candidate.column_type.base).is_some()
+            } else {
+                fit(&candidate.column_type, &column.column_type).is_some()
+            };
+            fits.then_some(score)
+        });
+        if let Some(score) = best.max_by(f64::total_cmp) {
+            shared += score * target.weights[at];
+            count += 1;
+        }
+    }
+    for (at, column) in source.relation.table.columns.iter().enumerate() {
+        if !source.relation.table.primary_key.contains(&column.name) {
+            of_source += source.weights[at];
+        }
+    }
+    if count == 0 || of_target <= 0.0 {
+        return (0.0, String::new());
+    }
+    let both = 0.5 * (shared / of_target) + 0.5 * (shared / of_source.max(shared));
+    let told = 1.0 - 0.5_f64.powf(shared / 0.8);
+    (both * told, format!("{count} of {all} columns"))
+}
+
+/// Tells whether a target column holds a key of another table.
+pub(super) fn is_reference(relation: &Relation, column: &str) -> bool {
+    let mut keys = relation.table.foreign_keys.iter();
+    keys.any(|key| key.columns.len() == 1 && key.columns[0] == column)
+}
+
+/// How many parents of the target are fed by parents of the source, of those that are fed at all.
+fn by_parents(source: &Side<'_>, target: &Side<'_>, fed: &BTreeMap<&QualifiedName, BTreeSet<&QualifiedName>>) -> (f64, String) {
+    let own = &source.relation.table.foreign_keys;
+    let parents: BTreeSet<&QualifiedName> = own.iter().map(|key| &key.referenced).collect();
+    let (mut count, mut all) = (0_u32, 0_u32);
+    for key in &target.relation.table.foreign_keys {
+        let Some(feeders) = fed.get(&key.referenced) else {
+            continue;
+        };
+        all += 1;
+        if feeders.iter().any(|feeder| parents.contains(feeder)) {
+            count += 1;
+        }
+    }
+    if count == 0 {
+        return (0.0, String::new());
+    }
+    let score = f64::from(count) / f64::from(all);
+    (score, format!("{count} of {all} foreign keys correspond"))
+}
+
+struct Evidence {
+    score: f64,
+    telling: f64,
+    reasons: Vec<String>,
+}
+
+fn weigh(parts: [(f64, (f64, String)); 4]) -> Evidence {
+    let mut against = 1.0;
+    let telling = parts[0].1.0.max(parts[1].1.0);
+    let mut reasons = Vec::new();
+    for (weight, (score, reason)) in parts {
+        against *= 1.0 - weight * score;
+        if score > 0.0 {
+            reasons.push(reason);
+        }
+    }
+    Evidence {
+        score: 1.0 - against,
+        telling,
+        reasons,
+    }
+}
+
+/// Finds all pairs. Foreign keys are compared once the first pairs are known.
+pub(super) fn pair(known: &Known) -> Pairing<'_> {
+    let (sources, targets) = (sides(&known.source), sides(&known.target));
+    let mut pairs: Vec<Pair> = Vec::new();
+    let mut scores = Vec::new();
+    let alone: Vec<Vec<[(f64, (f64, String)); 3]>> = sources
+        .iter()
+        .map(|source| {
+            let row = targets.iter().map(|target| {
+                [
+                    (0.9, by_name(source, target)),
+                    (0.85, by_legacy(source, target)),
+                    (0.8, by_columns(source, target)),
+                ]
+            });
+            row.collect()
+        })
+        .collect();
+    for _ in 0..2 {
+        let mut fed: BTreeMap<&QualifiedName, BTreeSet<&QualifiedName>> = BTreeMap::new();
+        for pair in &pairs {
+            let feeder = &sources[pair.source].relation.table.name;
+            let table = &targets[pair.target].relation.table.name;
+            fed.entry(table).or_default().insert(feeder);
+        }
+        let evidence: Vec<Vec<Evidence>> = sources
+            .iter()
+            .zip(&alone)
+            .map(|(source, row)| {
+                let row = targets.iter().zip(row).map(|(target, parts)| {
+                    let [name, legacy, columns] = parts.clone();
+                    weigh([name, legacy, columns, (0.4, by_parents(source, target, &fed))])
+                });
+                row.collect()
+            })
+            .collect();
+        pairs = choose(&evidence, &targets);
+        scores = evidence
+            .iter()
+            .map(|row| row.iter().map(|it| it.score).collect())
+            .collect();
+    }
+    Pairing {
+        sources,
+        targets,
+        pairs,
+        scores,
+    }
+}
+
+/// Takes the best pairs first. A target is fed once, unless it keeps note of the tables its rows come from.
+fn choose(evidence: &[Vec<Evidence>], targets: &[Side<'_>]) -> Vec<Pair> {
+    let mut all: Vec<(usize, usize, &Evidence)> = Vec::new();
+    for (source, row) in evidence.iter().enumerate() {
+        let row = row.iter().enumerate();
+        all.extend(row.map(|(target, it)| (source, target, it)));
+    }
+    all.retain(|(_, _, it)| it.score >= ENOUGH);
+    all.sort_by(|a, b| b.2.score.total_cmp(&a.2.score));
+    let (mut fed, mut used) = (BTreeSet::new(), BTreeSet::new());
+    let mut pairs = Vec::new();
+    for (source, target, it) in all {
+        let may_share = !used.contains(&source) || it.telling >= ENOUGH_TO_SHARE;
+        let may_join = !fed.contains(&target)
+            || (!used.contains(&source) && takes_many(targets[target].relation));
+        if may_share && may_join {
+            fed.insert(target);
+            used.insert(source);
+            pairs.push(Pair {
+                source,
+                target,
+                score: it.score,
+                reasons: it.reasons.clone(),
+            });
+        }
+    }
+    pairs.sort_by_key(|it| it.target);
+    pairs
+}
+
+/// Tells whether a target table has a column for the name of the source table.
+fn takes_many(relation: &Relation) -> bool {
+    let mut columns = relation.table.columns.iter();
+    columns.any(|it| legacy(&it.name).is_some_and(|it| it.is_table))
+}
