@@ -69,7 +69,13 @@ pub async fn run(front: &Front, args: &InitArgs) -> Ended {
     let output = &front.output;
     if output.format == Format::Json {
         let config = path;
-        output.document("init", &Written { config, report: &report })?;
+        output.document(
+            "init",
+            &Written {
+                config,
+                report: &report,
+            },
+        )?;
     } else {
         output.sheet(&sheet(&report))?;
     }
@@ -79,11 +85,21 @@ pub async fn run(front: &Front, args: &InitArgs) -> Ended {
         return Ok(Ending::Done);
     }
     for problem in &report.problems {
-        let line = format!("{}:{}: {}: {}", path.display(), problem.line, problem.key, problem.message);
+        let line = format!(
+            "{}:{}: {}: {}",
+            path.display(),
+            problem.line,
+            problem.key,
+            problem.message
+        );
         output.remark(&crate::domain::identifier::printable(&line));
     }
     let count = report.problems.len();
-    let places = if count == 1 { "place needs" } else { "places need" };
+    let places = if count == 1 {
+        "place needs"
+    } else {
+        "places need"
+    };
     output.remark(&format!("{count} {places} a word from you; look for TODO"));
     Ok(Ending::Done)
 }

@@ -91,7 +91,10 @@ pub async fn init(
             .state("nothing was written")
             .next("name the schema of your own tables with --target-schema"));
     }
-    let schemas = (request.source_schema.as_str(), request.target_schema.as_str());
+    let schemas = (
+        request.source_schema.as_str(),
+        request.target_schema.as_str(),
+    );
     let mut pair = Pair::open(specs, schemas).await?;
     let source = tables(Side::Source, &mut pair, schemas.0).await?;
     let target = tables(Side::Target, &mut pair, schemas.1).await?;
@@ -113,10 +116,17 @@ pub async fn init(
         drafted = draft(&known);
     }
     if drafted.entities.is_empty() {
-        return Err(Error::new(Kind::Drift, "no table of the target is like one of the source")
-            .cause(format!("{} tables were compared with {}", known.source.len(), known.target.len()))
-            .state("nothing was written")
-            .next("is it the right pair of databases and schemas? Else write the mapping by hand"));
+        return Err(Error::new(
+            Kind::Drift,
+            "no table of the target is like one of the source",
+        )
+        .cause(format!(
+            "{} tables were compared with {}",
+            known.source.len(),
+            known.target.len()
+        ))
+        .state("nothing was written")
+        .next("is it the right pair of databases and schemas? Else write the mapping by hand"));
     }
     let text = render(&drafted);
     let problems = check(&text, &source.0, &target.0)?;
@@ -140,7 +150,11 @@ async fn tables(side: Side, pair: &mut Pair, schema: &str) -> Result<(Catalog, V
         Side::Source => "--schema",
         Side::Target => "--target-schema",
     };
-    let what = format!("{}: no table in the schema {}", side.word(), printable(schema));
+    let what = format!(
+        "{}: no table in the schema {}",
+        side.word(),
+        printable(schema)
+    );
     Err(Error::new(Kind::Drift, what)
         .state("nothing was written")
         .next(format!("name the schema with {flag}")))
@@ -161,9 +175,12 @@ async fn zone(pair: &mut Pair, request: &InitRequest) -> Result<ZoneDraft> {
 fn check(text: &str, source: &Catalog, target: &Catalog) -> Result<Vec<Problem>> {
     let mapping = parse(text).map_err(|issues| {
         let lines: Vec<String> = issues.iter().map(ToString::to_string).collect();
-        Error::new(Kind::Unexpected, "the draft is no mapping; that is a defect of diffmig")
-            .cause(lines.join("\n"))
-            .state("nothing was written")
+        Error::new(
+            Kind::Unexpected,
+            "the draft is no mapping; that is a defect of diffmig",
+        )
+        .cause(lines.join("\n"))
+        .state("nothing was written")
     })?;
     let none = BTreeMap::new();
     let catalogs = Catalogs {

@@ -9,6 +9,7 @@ mod data_cases;
 mod deletes;
 mod explain;
 mod faults;
+mod foreign;
 mod grants;
 mod help;
 mod init;

@@ -18,7 +18,7 @@ pub fn codes(question: &Question) -> Statement {
         "select code::text, meaning from (\
            select distinct code, meaning from (\
              select {code} as code, {meaning} as meaning from {} where {code} is not null limit {MAX_ROWS}\
-           ) as some limit {}\
+           ) as looked_at limit {}\
          ) as found order by code, meaning",
         question.table.sql(),
         MAX_CODES + 1

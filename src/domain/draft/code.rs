@@ -19,7 +19,9 @@ fn by_initial(codes: &[String], labels: &[String]) -> Option<Codes> {
     let mut pairs = Codes::new();
     for code in codes {
         let letter = code.trim().to_lowercase();
-        let mut found = labels.iter().filter(|it| it.to_lowercase().starts_with(&letter));
+        let mut found = labels
+            .iter()
+            .filter(|it| it.to_lowercase().starts_with(&letter));
         let label = found.next()?;
         if letter.chars().count() != 1 || found.next().is_some() {
             return None;
@@ -50,7 +52,10 @@ pub(super) fn of_texts(column: &str, values: &[String], labels: &[String]) -> (R
     }
     let pairs = values.iter();
     let codes: Codes = pairs.map(|it| (it.clone(), label_of(it, labels))).collect();
-    (RuleDraft::Codes { column, codes }, "texts that become labels".to_owned())
+    (
+        RuleDraft::Codes { column, codes },
+        "texts that become labels".to_owned(),
+    )
 }
 
 /// Says which label each code would have if both were in the same order.
@@ -65,9 +70,17 @@ pub(super) fn in_order(codes: &Codes, labels: &[String]) -> Option<String> {
     let label = |number: &i64| labels.get(usize::try_from(number - first).ok()?);
     let pairs: Option<Vec<String>> = numbers
         .iter()
-        .map(|number| Some(format!("{number} = {}", super::render::quoted(label(number)?))))
+        .map(|number| {
+            Some(format!(
+                "{number} = {}",
+                super::render::quoted(label(number)?)
+            ))
+        })
         .collect();
-    Some(format!("in the order of the labels: {{ {} }}", pairs?.join(", ")))
+    Some(format!(
+        "in the order of the labels: {{ {} }}",
+        pairs?.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -85,18 +98,30 @@ mod tests {
         assert_eq!(rule(&["done", "draft"]), RuleDraft::column("s"));
         assert_eq!(
             rule(&["Done", "draft "]),
-            RuleDraft::Column { column: "s".into(), normalize: vec!["trim", "lower"] }
+            RuleDraft::Column {
+                column: "s".into(),
+                normalize: vec!["trim", "lower"]
+            }
         );
         let some = |it: &str| Some(it.to_owned());
-        let codes = |codes: Codes| RuleDraft::Codes { column: "s".into(), codes };
+        let codes = |codes: Codes| RuleDraft::Codes {
+            column: "s".into(),
+            codes,
+        };
         assert_eq!(
             rule(&["In Work", "X9"]),
-            codes(vec![("In Work".into(), some("in_work")), ("X9".into(), None)])
+            codes(vec![
+                ("In Work".into(), some("in_work")),
+                ("X9".into(), None)
+            ])
         );
         let letters = texts(&["female", "male"]);
         assert_eq!(
             of_texts("s", &texts(&["F", "m"]), &letters).0,
-            codes(vec![("F".into(), some("female")), ("m".into(), some("male"))])
+            codes(vec![
+                ("F".into(), some("female")),
+                ("m".into(), some("male"))
+            ])
         );
     }
 

@@ -1,7 +1,6 @@
 //! The rules of one entity's columns.
 
 use super::cast::{Fit, fit};
-use super::code;
 use super::entity::Head;
 use super::identity::{Carried, carried, updated_at};
 use super::likeness::{ENOUGH, like};
@@ -143,7 +142,10 @@ impl<'a> Work<'a> {
                 }
                 None if !reference::leads_away(self.head, column) => {}
                 None if !column.not_null => {
-                    let why = format!("no column of the source is a key of what feeds {}", parent.name);
+                    let why = format!(
+                        "no column of the source is a key of what feeds {}",
+                        parent.name
+                    );
                     self.leave(column, why);
                 }
                 None => {}
@@ -154,7 +156,9 @@ impl<'a> Work<'a> {
     /// Pairs of a type and a key, as `content_type_id` and `object_id`: generic references.
     fn fill_generic(&mut self) {
         let open = self.open();
-        let uuids = open.iter().filter(|(_, it)| class(&it.column_type) == Class::Uuid);
+        let uuids = open
+            .iter()
+            .filter(|(_, it)| class(&it.column_type) == Class::Uuid);
         for (at, column) in uuids {
             let wanted = self.head.target.shapes[*at].core.concat();
             let source = self.head.source;
@@ -165,7 +169,8 @@ impl<'a> Work<'a> {
                 about && core[..core.len() - 1].concat() == wanted && it.name.ends_with("id")
             });
             let id = columns.iter().enumerate().find(|(own, it)| {
-                source.shapes[*own].core.concat() == wanted && class(&it.column_type) == Class::Number
+                source.shapes[*own].core.concat() == wanted
+                    && class(&it.column_type) == Class::Number
             });
             let (Some((_, kind)), Some((_, id))) = (kinds, id) else {
                 continue;
@@ -176,8 +181,16 @@ impl<'a> Work<'a> {
                 id_column: id.name.clone(),
                 map,
             };
-            let names = self.heads.iter().map(|it| it.name.as_str()).collect::<Vec<_>>();
-            let need = format!("{}: name the entity of each type ({})", column.name, names.join(", "));
+            let names = self
+                .heads
+                .iter()
+                .map(|it| it.name.as_str())
+                .collect::<Vec<_>>();
+            let need = format!(
+                "{}: name the entity of each type ({})",
+                column.name,
+                names.join(", ")
+            );
             self.need(&column.name, need);
             let reason = format!("a generic reference: `{}` says of what", kind.name);
             self.draft.columns.push(ColumnDraft {
@@ -196,7 +209,7 @@ impl<'a> Work<'a> {
         });
     }
 
-    fn need(&mut self, column: &str, need: String) {
+    pub fn need(&mut self, column: &str, need: String) {
         self.draft.todo.push(Todo {
             key: format!("columns.{column}"),
             need,
@@ -249,7 +262,13 @@ impl<'a> Work<'a> {
     }
 
     /// Fills a target column from a source column, in the way their types need.
-    pub fn fill_from(&mut self, column: &Column, candidate: &Column, score: f64, mut reason: String) {
+    pub fn fill_from(
+        &mut self,
+        column: &Column,
+        candidate: &Column,
+        score: f64,
+        mut reason: String,
+    ) {
         let Some(fit) = fit(&candidate.column_type, &column.column_type) else {
             return;
         };
@@ -292,80 +311,6 @@ impl<'a> Work<'a> {
         self.put(&column.name, rule, score, reason);
     }
 
-    /// Chooses the rule that turns codes or texts into labels.
-    fn labels(&mut self, column: &Column, candidate: &Column, labels: &[String], reason: &mut String) -> RuleDraft {
-        let values = match &candidate.column_type.enum_labels {
-            Some(own) => Some(own.clone()),
-            None if class(&candidate.column_type) == Class::Text => self.values(candidate),
-            None => None,
-        };
-        let (rule, why) = match values {
-            Some(values) => code::of_texts(&candidate.name, &values, labels),
-            None if class(&candidate.column_type) == Class::Text => {
-                (RuleDraft::column(&candidate.name), "a text that is no label goes to quarantine".to_owned())
-            }
-            None => {
-                let codes = self.codes_of(candidate, labels);
-                (RuleDraft::Codes { column: candidate.name.clone(), codes }, "codes become labels".to_owned())
-            }
-        };
-        reason.push_str(&format!("; {why}"));
-        if let RuleDraft::Codes { codes, .. } = &rule {
-            if let Some(guess) = code::in_order(codes, labels) {
-                reason.push_str(&format!("; {guess}"));
-            }
-            if codes.iter().any(|(_, label)| label.is_none()) {
-                let need = format!("{}: give each code a label ({})", column.name, labels.join(", "));
-                self.need(&column.name, need);
-            }
-        }
-        rule
-    }
-
-    fn values(&mut self, column: &Column) -> Option<Vec<String>> {
-        let question = Question {
-            table: self.draft.source.clone(),
-            code: column.name.clone(),
-            meaning: None,
-        };
-        let answer = self.known.answers.get(&question);
-        let values = answer.map(|it| it.iter().map(|(code, _)| code.clone()).collect());
-        self.questions.insert(question);
-        values
-    }
-
-    /// The codes of a column: from the table that explains them, if there is one, else its values.
-    fn codes_of(&mut self, column: &Column, labels: &[String]) -> super::Codes {
-        if let Some(question) = self.explained(column) {
-            let answer = self.known.answers.get(&question).cloned();
-            self.questions.insert(question);
-            if let Some(codes) = answer.filter(|it| !it.is_empty()) {
-                let label = |meaning: String| code::label_of(&meaning, labels);
-                let pairs = codes.into_iter();
-                return pairs.map(|(code, meaning)| (code, meaning.and_then(label))).collect();
-            }
-        }
-        let values = self.values(column).filter(|it| !it.is_empty());
-        let values = values.unwrap_or_else(|| vec!["?".to_owned()]);
-        values.into_iter().map(|code| (code, None)).collect()
-    }
-
-    /// The table that a code refers to, when it has a text that explains the code.
-    fn explained(&self, column: &Column) -> Option<Question> {
-        let mut keys = self.head.source.relation.table.foreign_keys.iter();
-        let key = keys.find(|key| key.columns.len() == 1 && key.columns[0] == column.name)?;
-        let mut tables = self.known.source.iter();
-        let table = &tables.find(|it| it.table.name == key.referenced)?.table;
-        let names = ["name", "label", "title", "code", "slug", "description"];
-        let mut names = names.iter().filter_map(|name| table.column(name));
-        let meaning = names.find(|it| class(&it.column_type) == Class::Text)?;
-        Some(Question {
-            table: table.name.clone(),
-            code: key.referenced_columns.first()?.clone(),
-            meaning: Some(meaning.name.clone()),
-        })
-    }
-
     /// Says of every target column that is still open why, and what is needed where it must be filled.
     fn list_open(&mut self) {
         for (at, column) in self.open() {
@@ -376,7 +321,10 @@ impl<'a> Work<'a> {
                     "{} ({}, NOT NULL, no default): no source column is like it{near}: write a rule",
                     column.name, column.column_type.display
                 );
-                self.draft.todo.push(Todo { key: "columns".to_owned(), need });
+                self.draft.todo.push(Todo {
+                    key: "columns".to_owned(),
+                    need,
+                });
                 continue;
             }
             let why = match column.has_default {
@@ -392,7 +340,7 @@ impl<'a> Work<'a> {
         let shapes = self.head.source.shapes.iter();
         let scores = shapes.map(|it| (super::name::likeness(&it.common, &target.common), it));
         let best = scores.max_by(|a, b| a.0.total_cmp(&b.0));
-        best.filter(|it| it.0 > 0.7).map(|it| it.1.name.clone())
+        best.filter(|it| it.0 > 0.8).map(|it| it.1.name.clone())
     }
 
     /// Writes a column of the own source as it stands in an expression.

@@ -48,15 +48,24 @@ fn begin(pair: &Pair, head: &Head<'_>) -> EntityDraft {
     let mut todo: Vec<Todo> = open.into_iter().collect();
     if head.key.is_empty() {
         let need = format!(
-            "{} has no primary key and no unique key without NULL: name columns that are one, key = [\"...\"]",
+            "{} has no key of integers, texts, uuids or dates without NULL: name columns that are one, key = [\"...\"]",
             head.source.relation.table.name
         );
-        todo.insert(0, Todo { key: "key".to_owned(), need });
+        todo.insert(
+            0,
+            Todo {
+                key: "key".to_owned(),
+                need,
+            },
+        );
     }
     EntityDraft {
         entity: head.name.clone(),
         source: head.source.relation.table.name.clone(),
-        alias: alias(&head.source.relation.table.name.name, head.source.prefix.as_deref()),
+        alias: alias(
+            &head.source.relation.table.name.name,
+            head.source.prefix.as_deref(),
+        ),
         join: None,
         target: head.target.relation.table.name.clone(),
         score: pair.score,
@@ -124,15 +133,22 @@ fn unique(name: String, taken: &mut BTreeSet<String>) -> String {
 }
 
 /// Words that cannot stand for a table in an expression.
-const WORDS: &[&str] = &["as", "at", "by", "do", "go", "if", "in", "is", "no", "of", "on", "or", "to"];
+const WORDS: &[&str] = &[
+    "as", "at", "by", "do", "go", "if", "in", "is", "no", "of", "on", "or", "to",
+];
 
 /// The first letters of a table's name.
 pub(super) fn alias(table: &str, prefix: Option<&str>) -> String {
     let words = words(table);
     let skip = usize::from(prefix.is_some() && words.len() > 1);
-    let letters: String = words[skip..].iter().filter_map(|word| word.chars().next()).collect();
+    let letters: String = words[skip..]
+        .iter()
+        .filter_map(|word| word.chars().next())
+        .collect();
     let is_plain = letters.starts_with(|c: char| c.is_ascii_lowercase())
-        && letters.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        && letters
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     if !is_plain || WORDS.contains(&letters.as_str()) || letters.len() > 8 {
         return "src".to_owned();
     }
@@ -143,7 +159,8 @@ pub(super) fn alias(table: &str, prefix: Option<&str>) -> String {
 fn parents_first(mut left: Vec<EntityDraft>) -> Vec<EntityDraft> {
     let mut done: Vec<EntityDraft> = Vec::new();
     while !left.is_empty() {
-        let is_open = |name: &str, own: &str| name != own && left.iter().any(|it| it.entity == name);
+        let is_open =
+            |name: &str, own: &str| name != own && left.iter().any(|it| it.entity == name);
         let next = left.iter().position(|it| {
             let mut parents = it.parents();
             !parents.any(|name| is_open(name, &it.entity))

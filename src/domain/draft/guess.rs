@@ -1,14 +1,27 @@
 //! Guesses about columns whose names do not agree: opposites, names of people, the only time that is left.
 
 use super::column::Work;
+use super::pairing::Side;
 use super::reference;
+use super::render::sql_column;
 use super::shape::{Class, class, is_moment};
 use super::{ColumnDraft, JoinDraft, RuleDraft};
 use crate::domain::catalog::Column;
 
 /// Words for flags and their opposites.
 const OPPOSITES: &[(&str, &[&str])] = &[
-    ("active", &["suspended", "disabled", "inactive", "blocked", "banned", "deactivated", "closed"]),
+    (
+        "active",
+        &[
+            "suspended",
+            "disabled",
+            "inactive",
+            "blocked",
+            "banned",
+            "deactivated",
+            "closed",
+        ],
+    ),
     ("enabled", &["disabled", "inactive", "suspended"]),
     ("visible", &["hidden", "invisible"]),
     ("public", &["private", "hidden"]),
@@ -45,7 +58,9 @@ impl Work<'_> {
         let word = core.concat();
         let opposite = |other: &str| {
             let listed = |a: &str, b: &str| {
-                OPPOSITES.iter().any(|(one, many)| *one == a && many.contains(&b))
+                OPPOSITES
+                    .iter()
+                    .any(|(one, many)| *one == a && many.contains(&b))
             };
             listed(&word, other) || listed(other, &word)
         };
@@ -59,7 +74,12 @@ impl Work<'_> {
                 columns: vec![name.clone()],
                 time_zone: None,
             };
-            self.push(column, rule, 0.7, format!("`{name}`: a word for the opposite; CHECK it"));
+            self.push(
+                column,
+                rule,
+                0.7,
+                format!("`{name}`: a word for the opposite; CHECK it"),
+            );
         }
     }
 
@@ -74,73 +94,76 @@ impl Work<'_> {
 
     /// A name of a person, from its two halves: in the own source, or in the table that a reference names.
     fn fill_name(&mut self, column: &Column, core: &[String]) {
-        let is_name = matches!(core.concat().as_str(), "fullname" | "displayname" | "name" | "realname");
+        let is_name = matches!(
+            core.concat().as_str(),
+            "fullname" | "displayname" | "name" | "realname"
+        );
         if !is_name {
             return;
         }
-        let halves = |side: &super::pairing::Side<'_>| {
-            let find = |words: &[&str]| {
-                let mut shapes = side.shapes.iter();
-                shapes.find(|it| words.contains(&it.joined.as_str())).map(|it| it.name.clone())
-            };
-            let names = Some((find(FIRST)?, find(LAST)?))?;
-            let is_plain = |name: &String| !name.contains(['{', '}', '|']);
-            (is_plain(&names.0) && is_plain(&names.1)).then_some(names)
-        };
         if let Some((first, last)) = halves(self.head.source) {
-            let alias = &self.draft.alias;
-            let template = format!("{{{alias}.{first}}} {{{alias}.{last}}}");
+            let template = name_template(&self.draft.alias, &first, &last);
             let columns = vec![first, last];
             let reason = "both halves of a name".to_owned();
-            self.push(column, RuleDraft::Template { template, columns }, 0.75, reason);
-            return;
+            let rule = RuleDraft::Template { template, columns };
+            self.push(column, rule, 0.75, reason);
+        } else if self.draft.join.is_none() {
+            self.fill_parents_name(column);
         }
-        if self.draft.join.is_some() {
-            return;
-        }
+    }
+
+    fn fill_parents_name(&mut self, column: &Column) {
         let rules = self.draft.columns.iter();
-        let references = rules.filter_map(|it| match &it.rule {
-            RuleDraft::Ref { entity, by, .. } => Some((entity.clone(), by.clone())),
-            _ => None,
+        let mut parents = rules.filter_map(|it| {
+            let RuleDraft::Ref { entity, by, .. } = &it.rule else {
+                return None;
+            };
+            let mut heads = self.heads.iter().filter(|it| it.name != self.head.name);
+            let parent = heads.find(|it| it.name == *entity)?;
+            let [key] = parent.key.as_slice() else {
+                return None;
+            };
+            Some((parent, key, by.clone(), halves(parent.source)?))
         });
-        for (entity, by) in references.collect::<Vec<_>>() {
-            let Some(parent) = self.heads.iter().find(|it| it.name == entity && it.name != self.head.name)
-            else {
-                continue;
-            };
-            let (Some((first, last)), [key]) = (halves(parent.source), parent.key.as_slice()) else {
-                continue;
-            };
-            let table = &parent.source.relation.table.name;
-            let mut alias = super::entity::alias(&table.name, parent.source.prefix.as_deref());
-            if alias == self.draft.alias {
-                alias.push('2');
-            }
-            let on = format!("{} = {}", super::render::sql_column(&alias, key), self.own(&by));
-            let template = format!("{{{alias}.{first}}} {{{alias}.{last}}}");
-            let reason = format!("both halves of a name in {}, joined by `{by}`", table.name);
-            self.draft.join = Some(JoinDraft {
-                table: table.clone(),
-                alias,
-                on,
-                by,
-            });
-            self.push(column, RuleDraft::Template { template, columns: Vec::new() }, 0.65, reason);
+        let Some((parent, key, by, (first, last))) = parents.next() else {
             return;
+        };
+        let table = &parent.source.relation.table.name;
+        let mut alias = super::entity::alias(&table.name, parent.source.prefix.as_deref());
+        if alias == self.draft.alias {
+            alias.push('2');
         }
+        let on = format!("{} = {}", sql_column(&alias, key), self.own(&by));
+        let rule = RuleDraft::Template {
+            template: name_template(&alias, &first, &last),
+            columns: Vec::new(),
+        };
+        let reason = format!("both halves of a name in {}, joined by `{by}`", table.name);
+        self.draft.join = Some(JoinDraft {
+            table: table.clone(),
+            alias,
+            on,
+            by,
+        });
+        self.push(column, rule, 0.65, reason);
     }
 
     /// The only reference that has no key, and the only key that has no use.
     fn fill_only_key(&mut self) {
         let open = self.open();
-        let open: Vec<_> = open.iter().filter(|(_, it)| reference::leads_away(self.head, it)).collect();
+        let open: Vec<_> = open
+            .iter()
+            .filter(|(_, it)| reference::leads_away(self.head, it))
+            .collect();
         let ([(_, column)], heads) = (open.as_slice(), self.heads) else {
             return;
         };
         let Some(parent) = reference::parent_table(self.pairing, self.head, column) else {
             return;
         };
-        let feeders = heads.iter().filter(|it| it.target.relation.table.name == parent);
+        let feeders = heads
+            .iter()
+            .filter(|it| it.target.relation.table.name == parent);
         let Some(feeder) = feeders.into_iter().find(|it| it.key.len() == 1) else {
             return;
         };
@@ -148,7 +171,10 @@ impl Work<'_> {
         let unused = self.unused();
         let keys = unused.iter().filter(|(_, it)| {
             let is_key = crate::domain::key::KeyType::from_base_type(&it.column_type.base);
-            let refers = table.foreign_keys.iter().any(|key| key.columns.contains(&it.name));
+            let refers = table
+                .foreign_keys
+                .iter()
+                .any(|key| key.columns.contains(&it.name));
             is_key == feeder.key_types.first().copied() && it.name.ends_with("id") && !refers
         });
         let keys: Vec<String> = keys.map(|(_, it)| it.name.clone()).collect();
@@ -158,7 +184,12 @@ impl Work<'_> {
                 by: by.clone(),
                 is_soft: false,
             };
-            self.push(column, rule, 0.5, format!("`{by}`: the only key that is left; CHECK it"));
+            self.push(
+                column,
+                rule,
+                0.5,
+                format!("`{by}`: the only key that is left; CHECK it"),
+            );
         }
     }
 
@@ -166,13 +197,15 @@ impl Work<'_> {
     fn fill_only_time(&mut self) {
         let is_end = |at: usize| {
             let core = &self.head.target.shapes[at].core;
-            let ends = ["deleted", "retired", "archived", "removed", "expired", "closed"];
+            let ends = [
+                "deleted", "retired", "archived", "removed", "expired", "closed",
+            ];
             core.iter().any(|it| ends.contains(&it.as_str()))
         };
         let open = self.open();
-        let open = open.iter().filter(|(at, it)| {
-            is_moment(&it.column_type) && !it.has_default && !is_end(*at)
-        });
+        let open = open
+            .iter()
+            .filter(|(at, it)| is_moment(&it.column_type) && !it.has_default && !is_end(*at));
         let open: Vec<&Column> = open.map(|(_, it)| *it).collect();
         let [column] = open.as_slice() else {
             return;
@@ -192,4 +225,18 @@ impl Work<'_> {
             self.fill_from(column, time, 0.5, reason);
         }
     }
+}
+
+/// The columns with the two halves of a name.
+fn halves(side: &Side<'_>) -> Option<(String, String)> {
+    let find = |words: &[&str]| {
+        let mut shapes = side.shapes.iter();
+        let found = shapes.find(|it| words.contains(&it.joined.as_str()))?;
+        (!found.name.contains(['{', '}', '|'])).then(|| found.name.clone())
+    };
+    Some((find(FIRST)?, find(LAST)?))
+}
+
+fn name_template(alias: &str, first: &str, last: &str) -> String {
+    format!("{{{alias}.{first}}} {{{alias}.{last}}}")
 }

@@ -19,7 +19,9 @@ pub(super) fn key_of(relation: &Relation) -> Option<Vec<String>> {
     };
     let primary = Some(&table.primary_key).filter(can_be_key);
     let unique = relation.unique_keys.iter().filter(can_be_key);
-    primary.or_else(|| unique.min_by_key(|it| it.len())).cloned()
+    primary
+        .or_else(|| unique.min_by_key(|it| it.len()))
+        .cloned()
 }
 
 /// The types of a key.
@@ -54,18 +56,43 @@ pub(super) fn identity(source: &Side<'_>, target: &Side<'_>) -> (IdDraft, Option
         })
     };
     let Some(column) = id_column(target.relation) else {
-        let need = format!("{} has no key of one column", target.relation.table.name);
+        let need = format!(
+            "{} has no key of one column, which diffmig needs: give it one, or take this entity out",
+            target.relation.table.name
+        );
         return (id, todo(need));
     };
     id.column.clone_from(&column.name);
-    let key = key_of(source.relation).unwrap_or_default();
+    // Without a key that can be used, the check goes on with what can be used of the primary key.
+    let table = &source.relation.table;
+    let is_usable = |name: &&String| {
+        let column = table.column(name);
+        column.is_some_and(|it| KeyType::from_base_type(&it.column_type.base).is_some())
+    };
+    let usable = || {
+        table
+            .primary_key
+            .iter()
+            .filter(is_usable)
+            .cloned()
+            .collect()
+    };
+    let key = key_of(source.relation).unwrap_or_else(usable);
     let types = key_types(source.relation, &key);
     let own = KeyType::from_base_type(&column.column_type.base);
     if own.is_some() && types.as_slice() == own.as_slice() {
         id.strategy = "same";
         id.reason = "both keys are of one family: keys are kept".to_owned();
-        let width = |it: &Column| ["int2", "int4", "int8"].iter().position(|base| *base == it.column_type.base);
-        let wider = source.relation.table.column(&key[0]).is_some_and(|it| width(it) > width(column));
+        let width = |it: &Column| {
+            ["int2", "int4", "int8"]
+                .iter()
+                .position(|base| *base == it.column_type.base)
+        };
+        let wider = source
+            .relation
+            .table
+            .column(&key[0])
+            .is_some_and(|it| width(it) > width(column));
         let need = format!("the source's keys may not fit into `{}`", column.name);
         return (id, wider.then(|| todo(need)).flatten());
     }
@@ -158,7 +185,8 @@ pub(super) fn carried(
         && (names_table || is_one_of_many)
     {
         let fits = class(&column.column_type) == Class::Text
-            || own.column(single).map(|it| class(&it.column_type)) == Some(class(&column.column_type));
+            || own.column(single).map(|it| class(&it.column_type))
+                == Some(class(&column.column_type));
         return fits.then(|| Carried::Key(single.clone()));
     }
     let refers = own.columns.iter().find(|it| {

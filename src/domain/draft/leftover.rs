@@ -1,10 +1,10 @@
 //! What is left of both sides: tables without a counterpart, source columns without a use.
 
-use super::{Unmatched, Unused};
 use super::column::Work;
 use super::likeness::like;
 use super::pairing::Pairing;
 use super::shape::{Class, class};
+use super::{Unmatched, Unused};
 
 /// Target tables that nothing feeds.
 pub(super) fn targets(pairing: &Pairing<'_>) -> Vec<Unmatched> {
@@ -29,7 +29,9 @@ pub(super) fn sources(pairing: &Pairing<'_>) -> Vec<Unmatched> {
 }
 
 /// Words of columns that say that a row is gone, without it being gone.
-const GONE: &[&str] = &["archived", "deleted", "removed", "draft", "hidden", "inactive", "obsolete"];
+const GONE: &[&str] = &[
+    "archived", "deleted", "removed", "draft", "hidden", "inactive", "obsolete",
+];
 
 impl Work<'_> {
     /// Lists the source columns that nothing uses, and why.
@@ -46,17 +48,25 @@ impl Work<'_> {
             });
             let near = near.max_by(|a, b| a.0.total_cmp(&b.0));
             let why = match near {
-                Some((_, name)) => format!("nearest: `{name}`, which is filled otherwise or has another type"),
+                Some((_, name)) => {
+                    format!("nearest: `{name}`, which is filled otherwise or has another type")
+                }
                 None => "no column of the target is like it".to_owned(),
             };
             self.draft.ignore.push(Unused {
                 column: column.name.clone(),
                 reason: why,
             });
-            let says_gone = source.shapes[at].core.iter().any(|it| GONE.contains(&it.as_str()));
+            let says_gone = source.shapes[at]
+                .core
+                .iter()
+                .any(|it| GONE.contains(&it.as_str()));
             if says_gone && class(&column.column_type) == Class::Bool {
                 let name = super::render::sql_name(&column.name);
-                let hint = format!("where = \"not {}.{name}\", if such rows stay behind", self.draft.alias);
+                let hint = format!(
+                    "where = \"not {}.{name}\", if such rows stay behind",
+                    self.draft.alias
+                );
                 self.draft.hints.push(hint);
             }
         }

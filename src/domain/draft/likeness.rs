@@ -29,7 +29,7 @@ pub(super) fn same(source: &Shape, target: &Shape) -> Option<Like> {
     if source.core.is_empty() || target.core.is_empty() {
         return None;
     }
-    if source.core == target.core {
+    if source.core == target.core || source.joined_core == target.joined_core {
         return renamed(0.88, "the same but for its ending");
     }
     if source.bare == target.core || source.core == target.bare || source.bare == target.bare {
@@ -57,7 +57,9 @@ fn near(source: &Shape, target: &Shape) -> Option<Like> {
     } else {
         (&other, &one)
     };
-    if short.len() >= 4 && long.starts_with(short.as_str()) && source.core.len() == target.core.len()
+    if short.len() >= 4
+        && long.starts_with(short.as_str())
+        && source.core.len() == target.core.len()
     {
         return renamed(0.75, "one is short for the other");
     }

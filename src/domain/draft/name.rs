@@ -56,9 +56,13 @@ pub fn joined(words: &[String]) -> String {
 
 /// Words that old and new schemas use for the same thing; the first of a line stands for all of it.
 const ALIKE: &[&[&str]] = &[
-    &["updated", "modified", "changed", "update", "upd", "edited", "change"],
+    &[
+        "updated", "modified", "changed", "update", "upd", "edited", "change",
+    ],
     &["created", "inserted", "added", "creation", "create"],
-    &["position", "order", "sort", "ordering", "rank", "pos", "sequence"],
+    &[
+        "position", "order", "sort", "ordering", "rank", "pos", "sequence",
+    ],
     &["kind", "type"],
     &["phone", "tel", "telephone"],
     &["email", "mail"],
@@ -88,7 +92,9 @@ pub fn likeness(one: &str, other: &str) -> f64 {
 }
 
 /// The words with which columns begin that hold the key of another system.
-const LEGACY: &[&str] = &["legacy", "old", "former", "orig", "original", "import", "imported"];
+const LEGACY: &[&str] = &[
+    "legacy", "old", "former", "orig", "original", "import", "imported",
+];
 
 /// What a column that holds the key of another system says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +108,9 @@ pub struct LegacyName {
 /// Reads a name such as `legacy_client_id`, `old_id` or `legacy_table`.
 pub fn legacy(name: &str) -> Option<LegacyName> {
     let mut words = words(name);
-    let begins = words.first().is_some_and(|it| LEGACY.contains(&it.as_str()));
+    let begins = words
+        .first()
+        .is_some_and(|it| LEGACY.contains(&it.as_str()));
     if !begins || words.len() < 2 {
         return None;
     }
@@ -111,7 +119,10 @@ pub fn legacy(name: &str) -> Option<LegacyName> {
     let is_table = matches!(last.as_str(), "table" | "source" | "system" | "entity");
     if is_table || matches!(last.as_str(), "id" | "key" | "pk" | "no") {
         words.pop();
-        return Some(LegacyName { of: words, is_table });
+        return Some(LegacyName {
+            of: words,
+            is_table,
+        });
     }
     None
 }
@@ -127,7 +138,10 @@ mod tests {
         assert_eq!(words("ID"), ["id"]);
         assert_eq!(words("__a--b  c2"), ["a", "b", "c2"]);
         assert_eq!(words("\"\""), Vec::<String>::new());
-        assert_eq!(joined(&words("invoice_lines")), joined(&words("InvoiceLine")));
+        assert_eq!(
+            joined(&words("invoice_lines")),
+            joined(&words("InvoiceLine"))
+        );
     }
 
     #[test]

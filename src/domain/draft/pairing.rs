@@ -1,11 +1,10 @@
 //! Which source table feeds which target table.
 
-use super::name::{joined, legacy, likeness, words};
+use super::evidence::{Evidence, Part, by_parents, by_themselves};
+use super::name::{joined, legacy, words};
 use super::shape::Shape;
-use super::{Known, Nearest, Relation, likeness as columns};
-use crate::domain::draft::cast::fit;
+use super::{Known, Nearest, Relation};
 use crate::domain::identifier::QualifiedName;
-use crate::domain::key::KeyType;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From this score on, a pair is proposed.
@@ -22,7 +21,7 @@ pub(super) struct Side<'a> {
     pub prefix: Option<String>,
     pub shapes: Vec<Shape>,
     /// How telling each column is: a name that many tables have tells little.
-    weights: Vec<f64>,
+    pub weights: Vec<f64>,
 }
 
 impl Side<'_> {
@@ -83,7 +82,12 @@ fn sides(relations: &[Relation]) -> Vec<Side<'_>> {
         if words.len() > 1 {
             *first_words.entry(words[0].clone()).or_default() += 1;
         }
-        let names: BTreeSet<&str> = relation.table.columns.iter().map(|it| it.name.as_str()).collect();
+        let names: BTreeSet<&str> = relation
+            .table
+            .columns
+            .iter()
+            .map(|it| it.name.as_str())
+            .collect();
         for name in names {
             *column_names.entry(name.to_owned()).or_default() += 1;
         }
@@ -117,147 +121,10 @@ fn sides(relations: &[Relation]) -> Vec<Side<'_>> {
         .collect()
 }
 
-/// Compares the names of two tables.
-fn by_name(source: &Side<'_>, target: &Side<'_>) -> (f64, String) {
-    let (one, other) = (&source.relation.table.name.name, &target.relation.table.name.name);
-    if one == other {
-        return (1.0, "same name".to_owned());
-    }
-    if source.names[0] == target.names[0] {
-        return (0.97, "same name, singular and plural".to_owned());
-    }
-    let same = source.names.iter().any(|it| target.names.contains(it));
-    if same {
-        let prefix = source.prefix.iter().chain(&target.prefix).next();
-        let prefix = prefix.map_or("", String::as_str);
-        return (0.95, format!("same name without the prefix `{prefix}`"));
-    }
-    let shortest = |side: &Side<'_>| side.names.last().cloned().unwrap_or_default();
-    let (one, other) = (shortest(source), shortest(target));
-    let (short, long) = if one.len() < other.len() { (&one, &other) } else { (&other, &one) };
-    if short.len() >= 5 && long.starts_with(short.as_str()) {
-        return (0.7, "one name begins with the other".to_owned());
-    }
-    let alike = likeness(&one, &other);
-    if alike >= 0.9 {
-        return (0.8 * alike, "a similar name".to_owned());
-    }
-    (0.0, String::new())
-}
-
-/// Looks for a target column that says whose key it holds: `legacy_client_id`.
-fn by_legacy(source: &Side<'_>, target: &Side<'_>) -> (f64, String) {
-    let mut best = (0.0, String::new());
-    for column in &target.relation.table.columns {
-        let Some(of) = legacy(&column.name).filter(|it| !it.of.is_empty() && !it.is_table) else {
-            continue;
-        };
-        let of = joined(&of.of);
-        let ends_so = source.names.iter().any(|name| name.ends_with(&of));
-        let score = match source.names.contains(&of) {
-            true => 1.0,
-            false if of.len() >= 4 && ends_so => 0.6,
-            false => 0.0,
-        };
-        if score > best.0 {
-            best = (score, format!("`{}` is named after its key", column.name));
-        }
-    }
-    best
-}
-
-/// Compares the columns: how many of each side are on the other, weighed by how telling they are.
-fn by_columns(source: &Side<'_>, target: &Side<'_>) -> (f64, String) {
-    let (mut shared, mut of_target, mut of_source) = (0.0, 0.0, 0.0);
-    let mut count = 0;
-    let mut all = 0;
-    for (at, column) in target.relation.table.columns.iter().enumerate() {
-        let is_key = target.relation.table.primary_key.contains(&column.name);
-        if column.is_generated || (is_key && target.relation.table.primary_key.len() == 1) {
-            continue;
-        }
-        if legacy(&column.name).is_some() {
-            continue;
-        }
-        all += 1;
-        of_target += target.weights[at];
-        let is_reference = is_reference(target.relation, &column.name);
-        let best = source.relation.table.columns.iter().enumerate();
-        let best = best.filter_map(|(own, candidate)| {
-            let (score, _) = columns::same(&source.shapes[own], &target.shapes[at])?;
-            let fits = if is_reference {
-                KeyType::from_base_type(&candidate.column_type.base).is_some()
-            } else {
-                fit(&candidate.column_type, &column.column_type).is_some()
-            };
-            fits.then_some(score)
-        });
-        if let Some(score) = best.max_by(f64::total_cmp) {
-            shared += score * target.weights[at];
-            count += 1;
-        }
-    }
-    for (at, column) in source.relation.table.columns.iter().enumerate() {
-        if !source.relation.table.primary_key.contains(&column.name) {
-            of_source += source.weights[at];
-        }
-    }
-    if count == 0 || of_target <= 0.0 {
-        return (0.0, String::new());
-    }
-    let both = 0.5 * (shared / of_target) + 0.5 * (shared / of_source.max(shared));
-    let told = 1.0 - 0.5_f64.powf(shared / 0.8);
-    (both * told, format!("{count} of {all} columns"))
-}
-
 /// Tells whether a target column holds a key of another table.
 pub(super) fn is_reference(relation: &Relation, column: &str) -> bool {
     let mut keys = relation.table.foreign_keys.iter();
     keys.any(|key| key.columns.len() == 1 && key.columns[0] == column)
-}
-
-/// How many parents of the target are fed by parents of the source, of those that are fed at all.
-fn by_parents(source: &Side<'_>, target: &Side<'_>, fed: &BTreeMap<&QualifiedName, BTreeSet<&QualifiedName>>) -> (f64, String) {
-    let own = &source.relation.table.foreign_keys;
-    let parents: BTreeSet<&QualifiedName> = own.iter().map(|key| &key.referenced).collect();
-    let (mut count, mut all) = (0_u32, 0_u32);
-    for key in &target.relation.table.foreign_keys {
-        let Some(feeders) = fed.get(&key.referenced) else {
-            continue;
-        };
-        all += 1;
-        if feeders.iter().any(|feeder| parents.contains(feeder)) {
-            count += 1;
-        }
-    }
-    if count == 0 {
-        return (0.0, String::new());
-    }
-    let score = f64::from(count) / f64::from(all);
-    (score, format!("{count} of {all} foreign keys correspond"))
-}
-
-struct Evidence {
-    score: f64,
-    telling: f64,
-    reasons: Vec<String>,
-}
-
-fn weigh(parts: [(f64, (f64, String)); 4]) -> Evidence {
-    let mut against = 1.0;
-    let telling = parts[0].1.0.max(parts[1].1.0);
-    let mut reasons = Vec::new();
-    for (weight, (score, reason)) in parts {
-        against *= 1.0 - weight * score;
-        if score > 0.0 {
-            reasons.push(reason);
-        }
-    }
-    Evidence {
-        score: 1.0 - against,
-        telling,
-        reasons,
-    }
 }
 
 /// Finds all pairs. Foreign keys are compared once the first pairs are known.
@@ -265,17 +132,11 @@ pub(super) fn pair(known: &Known) -> Pairing<'_> {
     let (sources, targets) = (sides(&known.source), sides(&known.target));
     let mut pairs: Vec<Pair> = Vec::new();
     let mut scores = Vec::new();
-    let alone: Vec<Vec<[(f64, (f64, String)); 3]>> = sources
+    let alone: Vec<Vec<Vec<Part>>> = sources
         .iter()
         .map(|source| {
-            let row = targets.iter().map(|target| {
-                [
-                    (0.9, by_name(source, target)),
-                    (0.85, by_legacy(source, target)),
-                    (0.8, by_columns(source, target)),
-                ]
-            });
-            row.collect()
+            let row = targets.iter();
+            row.map(|target| by_themselves(source, target)).collect()
         })
         .collect();
     for _ in 0..2 {
@@ -289,9 +150,11 @@ pub(super) fn pair(known: &Known) -> Pairing<'_> {
             .iter()
             .zip(&alone)
             .map(|(source, row)| {
-                let row = targets.iter().zip(row).map(|(target, parts)| {
-                    let [name, legacy, columns] = parts.clone();
-                    weigh([name, legacy, columns, (0.4, by_parents(source, target, &fed))])
+                let row = targets.iter().zip(row);
+                let row = row.map(|(target, parts)| {
+                    let mut parts = parts.clone();
+                    parts.push(by_parents(source, target, &fed));
+                    Evidence::of(&parts)
                 });
                 row.collect()
             })
@@ -322,7 +185,7 @@ fn choose(evidence: &[Vec<Evidence>], targets: &[Side<'_>]) -> Vec<Pair> {
     let (mut fed, mut used) = (BTreeSet::new(), BTreeSet::new());
     let mut pairs = Vec::new();
     for (source, target, it) in all {
-        let may_share = !used.contains(&source) || it.telling >= ENOUGH_TO_SHARE;
+        let may_share = !used.contains(&source) || it.by_name >= ENOUGH_TO_SHARE;
         let may_join = !fed.contains(&target)
             || (!used.contains(&source) && takes_many(targets[target].relation));
         if may_share && may_join {

@@ -24,7 +24,11 @@ impl EntityDraft {
 }
 
 /// The table that a target column refers to: by a foreign key, or by its name and type.
-pub(super) fn parent_table(pairing: &Pairing<'_>, head: &Head<'_>, column: &Column) -> Option<QualifiedName> {
+pub(super) fn parent_table(
+    pairing: &Pairing<'_>,
+    head: &Head<'_>,
+    column: &Column,
+) -> Option<QualifiedName> {
     let table = &head.target.relation.table;
     let mut keys = table.foreign_keys.iter();
     if let Some(key) = keys.find(|key| key.columns.len() == 1 && key.columns[0] == column.name) {
@@ -35,9 +39,13 @@ pub(super) fn parent_table(pairing: &Pairing<'_>, head: &Head<'_>, column: &Colu
         return None;
     }
     let wanted = joined(&own);
-    let named = pairing.targets.iter().find(|side| side.names.contains(&wanted))?;
+    let named = pairing
+        .targets
+        .iter()
+        .find(|side| side.names.contains(&wanted))?;
     let id = super::identity::id_column(named.relation)?;
-    let is_alike = id.column_type.base == column.column_type.base && column.column_type.base == "uuid";
+    let is_alike =
+        id.column_type.base == column.column_type.base && column.column_type.base == "uuid";
     is_alike.then(|| named.relation.table.name.clone())
 }
 
@@ -56,7 +64,9 @@ pub(super) fn find(
     column: &Column,
     parent: &QualifiedName,
 ) -> Option<Found> {
-    let feeders = heads.iter().filter(|it| it.target.relation.table.name == *parent);
+    let feeders = heads
+        .iter()
+        .filter(|it| it.target.relation.table.name == *parent);
     let mut best: Option<Found> = None;
     for feeder in feeders {
         let [key_type] = feeder.key_types.as_slice() else {
@@ -82,12 +92,22 @@ pub(super) fn find(
     best
 }
 
-fn weigh(head: &Head<'_>, feeder: &Head<'_>, candidate: &Column, column: &Column) -> Option<(f64, String)> {
+fn weigh(
+    head: &Head<'_>,
+    feeder: &Head<'_>,
+    candidate: &Column,
+    column: &Column,
+) -> Option<(f64, String)> {
     let own = &head.source.relation.table;
     let parent = &feeder.source.relation.table;
     if own.primary_key.as_slice() == [candidate.name.clone()] {
         let is_own = own.name == parent.name && head.name != feeder.name;
-        return is_own.then(|| (0.65, format!("the same row of {} feeds `{}`", own.name.name, feeder.name)));
+        return is_own.then(|| {
+            (
+                0.65,
+                format!("the same row of {} feeds `{}`", own.name.name, feeder.name),
+            )
+        });
     }
     let index = |side: &super::pairing::Side<'_>, name: &str| {
         side.shapes.iter().position(|it| it.name == name)
@@ -100,7 +120,10 @@ fn weigh(head: &Head<'_>, feeder: &Head<'_>, candidate: &Column, column: &Column
     let key = keys.find(|key| key.columns.len() == 1 && key.columns[0] == candidate.name);
     match key {
         Some(key) if key.referenced == parent.name && key.referenced_columns == feeder.key => {
-            let reason = format!("a foreign key to {}, which feeds `{}`", parent.name.name, feeder.name);
+            let reason = format!(
+                "a foreign key to {}, which feeds `{}`",
+                parent.name.name, feeder.name
+            );
             return Some((0.7 + 0.3 * alike, reason));
         }
         // It refers to something else.
@@ -108,7 +131,10 @@ fn weigh(head: &Head<'_>, feeder: &Head<'_>, candidate: &Column, column: &Column
         None => {}
     }
     if alike >= 1.0 {
-        return Some((0.95, "same name, and a foreign key of the target".to_owned()));
+        return Some((
+            0.95,
+            "same name, and a foreign key of the target".to_owned(),
+        ));
     }
     let mut own_words = words(&candidate.name);
     let is_id = own_words.len() > 1 && own_words.last().is_some_and(|it| it == "id");
@@ -117,12 +143,15 @@ fn weigh(head: &Head<'_>, feeder: &Head<'_>, candidate: &Column, column: &Column
     }
     let about = joined(&own_words);
     if feeder.source.names.contains(&about) || feeder.target.names.contains(&about) {
-        let reason = format!("named after {}, which feeds `{}`", parent.name.name, feeder.name);
+        let reason = format!(
+            "named after {}, which feeds `{}`",
+            parent.name.name, feeder.name
+        );
         return Some((0.85, reason));
     }
     let (score, reason) = by_name?;
     // Any number could be meant; a name that only shares a word must at least say that it is a key.
-    (is_id || score >= 0.75).then(|| (0.6 + 0.25 * score, reason))
+    (is_id || score >= 0.75).then_some((0.6 + 0.25 * score, reason))
 }
 
 /// Makes references of circles NULL at first where that is allowed, so that an order can be found.
@@ -140,7 +169,10 @@ pub(super) fn soften_circles(known: &Known, entities: &mut [EntityDraft]) {
     }
     for circle in tarjan_scc(&graph).iter().filter(|it| it.len() > 1) {
         let members: BTreeSet<&str> = circle.iter().copied().collect();
-        for entity in entities.iter_mut().filter(|it| members.contains(it.entity.as_str())) {
+        for entity in entities
+            .iter_mut()
+            .filter(|it| members.contains(it.entity.as_str()))
+        {
             soften(known, entity, &members);
         }
     }
@@ -152,14 +184,23 @@ fn soften(known: &Known, entity: &mut EntityDraft, members: &BTreeSet<&str>) {
         return;
     };
     for column in &mut entity.columns {
-        let may_be_null = relation.table.column(&column.column).is_some_and(|it| !it.not_null);
-        if let RuleDraft::Ref { entity: parent, is_soft, .. } = &mut column.rule
+        let may_be_null = relation
+            .table
+            .column(&column.column)
+            .is_some_and(|it| !it.not_null);
+        if let RuleDraft::Ref {
+            entity: parent,
+            is_soft,
+            ..
+        } = &mut column.rule
             && *parent != entity.entity
             && members.contains(parent.as_str())
             && may_be_null
         {
             *is_soft = true;
-            column.reason.push_str("; one of a circle, so it is filled last");
+            column
+                .reason
+                .push_str("; one of a circle, so it is filled last");
         }
     }
 }

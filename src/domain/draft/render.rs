@@ -31,18 +31,77 @@ fn key(text: &str) -> String {
 
 /// Words that need quotes as a column's name in an expression.
 const RESERVED: &[&str] = &[
-    "all", "and", "any", "array", "as", "asc", "between", "case", "cast", "check", "collate", "column", "cross",
-    "current_date", "current_time", "current_user", "default", "desc", "distinct", "do", "else", "end", "except",
-    "false", "fetch", "for", "foreign", "from", "grant", "group", "having", "in", "interval", "into", "is", "join",
-    "left", "like", "limit", "not", "null", "offset", "on", "or", "order", "primary", "references", "right", "select",
-    "session_user", "some", "table", "then", "to", "true", "union", "unique", "user", "using", "when", "where",
-    "window", "with",
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "between",
+    "case",
+    "cast",
+    "check",
+    "collate",
+    "column",
+    "cross",
+    "current_date",
+    "current_time",
+    "current_user",
+    "default",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "false",
+    "fetch",
+    "for",
+    "foreign",
+    "from",
+    "grant",
+    "group",
+    "having",
+    "in",
+    "interval",
+    "into",
+    "is",
+    "join",
+    "left",
+    "like",
+    "limit",
+    "not",
+    "null",
+    "offset",
+    "on",
+    "or",
+    "order",
+    "primary",
+    "references",
+    "right",
+    "select",
+    "session_user",
+    "some",
+    "table",
+    "then",
+    "to",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "when",
+    "where",
+    "window",
+    "with",
 ];
 
 /// Writes a name for an expression.
 pub(super) fn sql_name(name: &str) -> String {
     let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if is_plain && !RESERVED.contains(&name) {
         return name.to_owned();
     }
@@ -104,14 +163,24 @@ pub fn render(draft: &Draft) -> String {
         page.text.push_str(RULE);
         write_entity(&mut page, draft, entity);
     }
-    tail(&mut page, "Target tables that nothing of the source is like:", &draft.unmatched_targets);
-    tail(&mut page, "Source tables that no entity reads:", &draft.unmatched_sources);
+    tail(
+        &mut page,
+        "Target tables that nothing of the source is like:",
+        &draft.unmatched_targets,
+    );
+    tail(
+        &mut page,
+        "Source tables that no entity reads:",
+        &draft.unmatched_sources,
+    );
     page.text
 }
 
 fn head(page: &mut Page, draft: &Draft) {
     page.remark("A draft of a mapping, made by `diffmig init`. Every guess has its reason beside it and a score from 0 to 1.");
-    page.remark("Read it through. Lines with CHECK are guesses that may be wrong although they work.");
+    page.remark(
+        "Read it through. Lines with CHECK are guesses that may be wrong although they work.",
+    );
     let count: usize = draft.entities.iter().map(|it| it.todo.len()).sum();
     if count > 0 {
         page.remark(&format!("Lines with TODO ({count}) need a word from you: every command refuses the file until then."));
@@ -147,7 +216,10 @@ fn write_entity(page: &mut Page, draft: &Draft, entity: &EntityDraft) {
         page.remark(&format!("Perhaps: {hint}"));
     }
     page.line(&format!("[entities.{}]", entity.entity));
-    page.line(&format!("source = {}", table(&entity.source, &draft.source_schema)));
+    page.line(&format!(
+        "source = {}",
+        table(&entity.source, &draft.source_schema)
+    ));
     page.line(&format!("as = {}", quoted(&entity.alias)));
     if let Some(join) = &entity.join {
         page.line(&format!(
@@ -157,12 +229,32 @@ fn write_entity(page: &mut Page, draft: &Draft, entity: &EntityDraft) {
             quoted(&join.on)
         ));
     }
+    write_keys(page, draft, entity);
+    if !entity.ignore.is_empty() {
+        page.line("ignore = [");
+        for it in &entity.ignore {
+            page.with_reason(&format!("    {},", quoted(&it.column)), &it.reason);
+        }
+        page.line("]");
+    }
+    page.line("");
+    write_columns(page, entity);
+}
+
+/// What names a row on both sides, and what tells that it was changed.
+fn write_keys(page: &mut Page, draft: &Draft, entity: &EntityDraft) {
     todo_of(page, entity, "key");
     if let Some(names) = &entity.key {
         let names: Vec<String> = names.iter().map(|it| quoted(it)).collect();
-        page.with_reason(&format!("key = [{}]", names.join(", ")), "a unique key; there is no primary key");
+        page.with_reason(
+            &format!("key = [{}]", names.join(", ")),
+            "a unique key; there is no primary key",
+        );
     }
-    page.line(&format!("target = {}", table(&entity.target, &draft.target_schema)));
+    page.line(&format!(
+        "target = {}",
+        table(&entity.target, &draft.target_schema)
+    ));
     todo_of(page, entity, "id");
     let time = entity.id.time.as_ref();
     let time = time.map(|it| format!(", time = {}", own(entity, it)));
@@ -176,7 +268,10 @@ fn write_entity(page: &mut Page, draft: &Draft, entity: &EntityDraft) {
     if !entity.legacy.is_empty() {
         let pairs = entity.legacy.iter();
         let pairs = pairs.map(|(column, target)| format!("{} = {}", key(column), quoted(target)));
-        page.line(&format!("legacy = {{ {} }}", pairs.collect::<Vec<_>>().join(", ")));
+        page.line(&format!(
+            "legacy = {{ {} }}",
+            pairs.collect::<Vec<_>>().join(", ")
+        ));
     }
     if let Some(column) = &entity.updated_at {
         page.with_reason(
@@ -184,14 +279,9 @@ fn write_entity(page: &mut Page, draft: &Draft, entity: &EntityDraft) {
             "for `detect --mode timestamp` only",
         );
     }
-    if !entity.ignore.is_empty() {
-        page.line("ignore = [");
-        for it in &entity.ignore {
-            page.with_reason(&format!("    {},", quoted(&it.column)), &it.reason);
-        }
-        page.line("]");
-    }
-    page.line("");
+}
+
+fn write_columns(page: &mut Page, entity: &EntityDraft) {
     page.line(&format!("[entities.{}.columns]", entity.entity));
     for column in &entity.columns {
         todo_of(page, entity, &format!("columns.{}", column.column));
@@ -200,7 +290,10 @@ fn write_entity(page: &mut Page, draft: &Draft, entity: &EntityDraft) {
     }
     todo_of(page, entity, "columns");
     for it in &entity.left {
-        page.remark(&format!("{} is left to the target: {}", it.column, it.reason));
+        page.remark(&format!(
+            "{} is left to the target: {}",
+            it.column, it.reason
+        ));
     }
 }
 
@@ -226,30 +319,55 @@ fn code_table(codes: &Codes) -> String {
 fn rule(entity: &EntityDraft, column: &ColumnDraft) -> String {
     let name = key(&column.column);
     let value = match &column.rule {
-        RuleDraft::Column { column: own, normalize } if normalize.is_empty() && *own == column.column => "{}".to_owned(),
+        RuleDraft::Column {
+            column: own,
+            normalize,
+        } if normalize.is_empty() && *own == column.column => "{}".to_owned(),
         RuleDraft::Column { column, normalize } if normalize.is_empty() => {
             format!("{{ column = {} }}", own(entity, column))
         }
         RuleDraft::Column { column, normalize } => {
             let steps: Vec<String> = normalize.iter().map(|it| quoted(it)).collect();
-            format!("{{ column = {}, normalize = [{}] }}", own(entity, column), steps.join(", "))
+            format!(
+                "{{ column = {}, normalize = [{}] }}",
+                own(entity, column),
+                steps.join(", ")
+            )
         }
         RuleDraft::Codes { column, codes } => {
-            format!("{{ column = {}, codes = {} }}", own(entity, column), code_table(codes))
+            format!(
+                "{{ column = {}, codes = {} }}",
+                own(entity, column),
+                code_table(codes)
+            )
         }
         RuleDraft::JsonParse { column } => format!("{{ json_parse = {} }}", own(entity, column)),
-        RuleDraft::Ref { entity: parent, by, is_soft } => {
+        RuleDraft::Ref {
+            entity: parent,
+            by,
+            is_soft,
+        } => {
             let missing = if *is_soft { ", missing = \"null\"" } else { "" };
-            format!("{{ ref = {}, by = {}{missing} }}", quoted(parent), own(entity, by))
+            format!(
+                "{{ ref = {}, by = {}{missing} }}",
+                quoted(parent),
+                own(entity, by)
+            )
         }
-        RuleDraft::Poly { type_column, id_column, map } => format!(
+        RuleDraft::Poly {
+            type_column,
+            id_column,
+            map,
+        } => format!(
             "{{ poly = {{ type = {}, id = {}, map = {} }} }}",
             own(entity, type_column),
             own(entity, id_column),
             code_table(map)
         ),
         RuleDraft::Expr { sql, time_zone, .. } => {
-            let zone = time_zone.as_ref().map(|it| format!(", time_zone = {}", quoted(it)));
+            let zone = time_zone
+                .as_ref()
+                .map(|it| format!(", time_zone = {}", quoted(it)));
             format!("{{ expr = {}{} }}", quoted(sql), zone.unwrap_or_default())
         }
         RuleDraft::Template { template, .. } => format!(
@@ -286,7 +404,11 @@ mod tests {
         for text in ["plain", "a \"b\"\\c", "line\nbreak\u{7f}", "", "ü.ß"] {
             let line = format!("{} = {}", key(text), quoted(text));
             let table: toml::Table = line.parse().unwrap();
-            assert_eq!(table.get(text).and_then(|it| it.as_str()), Some(text), "{line}");
+            assert_eq!(
+                table.get(text).and_then(|it| it.as_str()),
+                Some(text),
+                "{line}"
+            );
         }
         assert!(!comment("a\nversion = 2").contains('\n'));
         assert_eq!(sql_column("t", "order"), "t.\"order\"");

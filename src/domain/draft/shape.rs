@@ -51,6 +51,8 @@ pub(super) struct Shape {
     pub common: String,
     /// Only the words that are about the thing, not about its type.
     pub core: Vec<String>,
+    /// The same as they are written, without what stands between them.
+    pub joined_core: String,
     /// The core without the name of the table in front.
     pub bare: Vec<String>,
 }
@@ -79,7 +81,9 @@ impl Shape {
             .filter(|word| !is_filler(word, class))
             .cloned()
             .collect();
+        let about = words.iter().filter(|word| !is_filler(word, class));
         Shape {
+            joined_core: about.map(|word| super::name::singular(word)).collect(),
             name: column.name.clone(),
             joined: joined(&words),
             common: all.concat(),

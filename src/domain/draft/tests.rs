@@ -1,7 +1,13 @@
 //! Small catalogs, written down as texts, and the drafts that come of them.
 
 use super::*;
-use crate::domain::catalog::{Column, ColumnType, ForeignKey, RelationKind};
+use crate::domain::catalog::{
+    Catalog, Column, ColumnType, DatabaseIdentity, ForeignKey, RelationKind,
+};
+use crate::domain::mapping::parse;
+use crate::domain::resolve::{Catalogs, resolve};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 /// Reads `numeric(10,2)` or `enum(a,b)`.
 pub(super) fn column_type(text: &str) -> ColumnType {
@@ -18,7 +24,11 @@ pub(super) fn column_type(text: &str) -> ColumnType {
         display: text.to_owned(),
         base: base.to_owned(),
         enum_labels: is_enum.then(labels),
-        modifier: if is_enum { String::new() } else { modifier.clone() },
+        modifier: if is_enum {
+            String::new()
+        } else {
+            modifier.clone()
+        },
         is_domain: false,
         is_builtin: !is_enum,
     }
@@ -83,5 +93,353 @@ fn known(source: &[&str], target: &[&str]) -> Known {
             reason: "a test".to_owned(),
         },
         answers: BTreeMap::new(),
+    }
+}
+
+fn entity<'d>(draft: &'d Draft, name: &str) -> &'d EntityDraft {
+    let mut entities = draft.entities.iter();
+    entities
+        .find(|it| it.entity == name)
+        .unwrap_or_else(|| panic!("no {name}: {draft:#?}"))
+}
+
+fn rule<'d>(entity: &'d EntityDraft, column: &str) -> &'d RuleDraft {
+    let mut columns = entity.columns.iter();
+    &columns
+        .find(|it| it.column == column)
+        .unwrap_or_else(|| panic!("no {column}: {entity:#?}"))
+        .rule
+}
+
+/// What the check of the drafted file objects to, by key.
+fn objections(known: &Known, draft: &Draft) -> Result<BTreeSet<String>, String> {
+    let text = render(draft);
+    let mapping = parse(&text).map_err(|issues| format!("{issues:?}\n{text}"))?;
+    let catalog = |relations: &[Relation]| Catalog {
+        identity: DatabaseIdentity {
+            system_identifier: String::new(),
+            database_oid: 0,
+            database: String::new(),
+        },
+        server_version: 150_000,
+        tables: relations
+            .iter()
+            .map(|it| (it.table.name.clone(), it.table.clone()))
+            .collect(),
+    };
+    let (source, target) = (catalog(&known.source), catalog(&known.target));
+    let resolved = resolve(
+        &mapping,
+        Catalogs {
+            source: &source,
+            target: &target,
+            query_columns: &BTreeMap::new(),
+        },
+    );
+    let issues = resolved.err().unwrap_or_default();
+    Ok(issues.into_iter().map(|it| it.path).collect())
+}
+
+fn announced(draft: &Draft) -> BTreeSet<String> {
+    let todo = draft.entities.iter().flat_map(|entity| {
+        entity
+            .todo
+            .iter()
+            .map(move |it| format!("entities.{}.{}", entity.entity, it.key))
+    });
+    todo.collect()
+}
+
+#[test]
+fn tables_are_found_behind_prefixes_plurals_and_legacy_columns() {
+    let known = known(
+        &[
+            "app_client id:int4:pk name:text! fax:text",
+            "app_flag id:int4:pk mood:text",
+            "app_luthiersetting id:int4:pk bio:text hourly_rate:int4",
+            "app_nothing id:int4:pk",
+        ],
+        &[
+            "clients id:uuid:pk name:text!",
+            "history id:uuid:pk legacy_flag_id:int4 mood:text",
+            "luthiers id:uuid:pk bio:text hourly_rate:int4",
+            "elsewhere id:uuid:pk of:text",
+        ],
+    );
+    let draft = draft(&known);
+    let pairs: Vec<(&str, &str)> = draft
+        .entities
+        .iter()
+        .map(|it| (it.entity.as_str(), it.source.name.as_str()))
+        .collect();
+    assert_eq!(
+        pairs,
+        [
+            ("clients", "app_client"),
+            ("history", "app_flag"),
+            ("luthiers", "app_luthiersetting")
+        ]
+    );
+    assert_eq!(entity(&draft, "history").legacy["id"], "legacy_flag_id");
+    let left: Vec<&str> = draft
+        .unmatched_targets
+        .iter()
+        .map(|it| it.table.name.as_str())
+        .collect();
+    assert_eq!(left, ["elsewhere"]);
+    let left: Vec<&str> = draft
+        .unmatched_sources
+        .iter()
+        .map(|it| it.table.name.as_str())
+        .collect();
+    assert_eq!(left, ["app_nothing"]);
+    assert_eq!(entity(&draft, "clients").ignore[0].column, "fax");
+    assert_eq!(objections(&known, &draft), Ok(BTreeSet::new()));
+}
+
+fn persons() -> Known {
+    let mut known = known(
+        &[
+            "person id:int4:pk firstname:text lastname:text mimeType:text prefs:text kind_id:int2>kinds status:text \
+             joined:timestamp! suspended:bool! price:float8 updated:timestamp boss_id:int4>person",
+            "kinds id:int4:pk name:text",
+        ],
+        &[
+            "people id:uuid:pk full_name:text! mime_type:text preferences:jsonb kind:enum(tall,very_small)! \
+             status:enum(open,done)! joined_at:timestamptz! is_active:bool! price:numeric(10,2) boss_id:uuid>people \
+             person_no:text!",
+        ],
+    );
+    let question = |table: &str, code: &str, meaning: Option<&str>| Question {
+        table: QualifiedName::new("public", table),
+        code: code.to_owned(),
+        meaning: meaning.map(str::to_owned),
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let kinds = vec![
+        ("1".to_owned(), some("Very small")),
+        ("2".to_owned(), some("Tall")),
+        ("3".to_owned(), some("?")),
+    ];
+    known
+        .answers
+        .insert(question("kinds", "id", Some("name")), kinds);
+    let states = vec![("Done".to_owned(), None), ("open".to_owned(), None)];
+    known
+        .answers
+        .insert(question("person", "status", None), states);
+    known
+}
+
+#[test]
+fn columns_get_the_rule_that_their_types_need() {
+    let known = persons();
+    let some = |text: &str| Some(text.to_owned());
+    let draft = draft(&known);
+    let people = entity(&draft, "people");
+    let column = |name: &str| RuleDraft::column(name);
+    assert_eq!(*rule(people, "mime_type"), column("mimeType"));
+    assert_eq!(*rule(people, "joined_at"), column("joined"));
+    assert_eq!(
+        *rule(people, "preferences"),
+        RuleDraft::JsonParse {
+            column: "prefs".into()
+        }
+    );
+    assert_eq!(
+        *rule(people, "kind"),
+        RuleDraft::Codes {
+            column: "kind_id".into(),
+            codes: vec![
+                ("1".into(), some("very_small")),
+                ("2".into(), some("tall")),
+                ("3".into(), None)
+            ]
+        }
+    );
+    assert_eq!(
+        *rule(people, "status"),
+        RuleDraft::Column {
+            column: "status".into(),
+            normalize: vec!["trim", "lower"]
+        }
+    );
+    let expr = |name: &str| match rule(people, name) {
+        RuleDraft::Expr { sql, .. } => sql.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(expr("is_active"), "not p.suspended");
+    assert_eq!(expr("price"), "round(p.price::numeric, 2)");
+    assert!(
+        matches!(rule(people, "full_name"), RuleDraft::Template { template, .. } if template == "{p.firstname} {p.lastname}")
+    );
+    assert!(
+        matches!(rule(people, "boss_id"), RuleDraft::Ref { entity, by, .. } if entity == "people" && by == "boss_id")
+    );
+    assert_eq!(people.updated_at.as_deref(), Some("updated"));
+    assert_eq!(people.id.time.as_deref(), Some("joined"));
+    assert_eq!(draft.time_zone, Some(known.time_zone.clone()));
+    let open: Vec<&str> = people.todo.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(open, ["columns.kind", "columns"]);
+    assert_eq!(objections(&known, &draft).unwrap(), announced(&draft));
+}
+
+#[test]
+fn tables_of_the_same_shape_need_no_edit_and_circles_are_broken() {
+    let tables = [
+        "makers id:int4:pk name:text! best_id:int4>items updated_at:timestamptz",
+        "items id:int4:pk title:text! maker_id:int4!>makers tags:_text price:numeric(10,2)",
+    ];
+    let known = known(&tables, &tables);
+    let draft = draft(&known);
+    let makers = entity(&draft, "makers");
+    assert_eq!(makers.id.strategy, "same");
+    assert!(matches!(
+        rule(makers, "best_id"),
+        RuleDraft::Ref { is_soft: true, .. }
+    ));
+    assert!(matches!(
+        rule(entity(&draft, "items"), "maker_id"),
+        RuleDraft::Ref { is_soft: false, .. }
+    ));
+    assert!(
+        draft
+            .entities
+            .iter()
+            .all(|it| it.todo.is_empty() && it.ignore.is_empty()),
+        "{draft:#?}"
+    );
+    assert_eq!(objections(&known, &draft), Ok(BTreeSet::new()));
+}
+
+/// Names as people choose them, and names that would break a file, a comment or an expression.
+const NAMES: &[&str] = &[
+    "id",
+    "name",
+    "client_id",
+    "legacy_id",
+    "legacy_client_id",
+    "legacy_table",
+    "updated_at",
+    "created_at",
+    "status",
+    "kind",
+    "kind_id",
+    "is_active",
+    "suspended",
+    "order",
+    "mimeType",
+    "a.b",
+    "q\"uote",
+    "back\\slash",
+    "line\nversion = 2",
+    "# no",
+    "first_name",
+    "last_name",
+    "full_name",
+    "target_id",
+    "target_type_id",
+    "{brace}",
+    "öl",
+    "Select",
+    "",
+];
+const TABLES: &[&str] = &[
+    "app_client",
+    "clients",
+    "app_item",
+    "items",
+    "Order",
+    "a.b c",
+    "line\n[x]",
+    "t\"q",
+    "ü",
+];
+const TYPES: &[&str] = &[
+    "int2",
+    "int4",
+    "int8",
+    "text",
+    "varchar(10)",
+    "uuid",
+    "timestamp",
+    "timestamptz",
+    "date",
+    "bool",
+    "jsonb",
+    "json",
+    "numeric(5,2)",
+    "float8",
+    "bytea",
+    "_text",
+    "interval",
+    "enum(a,b)",
+    "enum(b,c c)",
+    "inet",
+];
+
+fn any_relation(name: &'static str) -> impl Strategy<Value = Relation> {
+    let column = (
+        0..NAMES.len(),
+        0..TYPES.len(),
+        any::<[bool; 3]>(),
+        0..TABLES.len() * 3,
+    );
+    (vec(column, 1..9), 0_usize..3).prop_map(move |(columns, key_count)| {
+        let mut relation = relation("x");
+        relation.table.name.name = name.to_owned();
+        for (at, of, [not_null, has_default, is_generated], parent) in columns {
+            if NAMES[at].is_empty() || relation.table.column(NAMES[at]).is_some() {
+                continue;
+            }
+            relation.table.columns.push(Column {
+                name: NAMES[at].to_owned(),
+                column_type: column_type(TYPES[of]),
+                not_null,
+                has_default,
+                is_generated: is_generated && has_default && !not_null,
+                identity_always: false,
+            });
+            relation
+                .table
+                .foreign_keys
+                .extend(TABLES.get(parent).map(|parent| ForeignKey {
+                    name: "f".to_owned(),
+                    columns: vec![NAMES[at].to_owned()],
+                    referenced: QualifiedName::new("public", *parent),
+                    referenced_columns: vec!["id".to_owned()],
+                    is_deferrable: false,
+                }));
+        }
+        let columns = relation
+            .table
+            .columns
+            .iter_mut()
+            .filter(|it| !it.is_generated)
+            .take(key_count);
+        for column in columns {
+            column.not_null = true;
+            relation.table.primary_key.push(column.name.clone());
+        }
+        relation
+    })
+}
+
+fn any_side() -> impl Strategy<Value = Vec<Relation>> {
+    let names = proptest::sample::subsequence(TABLES.to_vec(), 1..5);
+    names.prop_flat_map(|names| names.into_iter().map(any_relation).collect::<Vec<_>>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_draft_always_parses_and_announces_every_problem(source in any_side(), target in any_side()) {
+        let mut known = known(&[], &[]);
+        (known.source, known.target) = (source, target);
+        let draft = draft(&known);
+        prop_assume!(!draft.entities.is_empty());
+        let found = objections(&known, &draft);
+        prop_assert_eq!(found.clone(), Ok(announced(&draft)), "{}", render(&draft));
     }
 }
