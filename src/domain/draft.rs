@@ -8,6 +8,7 @@ mod code;
 mod column;
 mod entity;
 mod evidence;
+mod generic;
 mod guess;
 mod identity;
 mod label;
@@ -49,8 +50,8 @@ pub struct Question {
     pub table: QualifiedName,
     /// The column with the codes.
     pub code: String,
-    /// The column that says what a code means, when the table is a table of codes.
-    pub meaning: Option<String>,
+    /// The columns that say what a code means, when the table is a table of codes; joined by `_`.
+    pub meaning: Vec<String>,
 }
 
 /// Codes, in order, and what they mean where that is known.

@@ -10,9 +10,11 @@ const MAX_ROWS: u32 = 200_000;
 /// Reads up to one more than the codes that are of use, each with its meaning where a column says it.
 pub fn codes(question: &Question) -> Statement {
     let code = quote_identifier(&question.code);
-    let meaning = match &question.meaning {
-        Some(column) => format!("{}::text", quote_identifier(column)),
-        None => "null::text".to_owned(),
+    let columns = question.meaning.iter();
+    let columns: Vec<String> = columns.map(|it| quote_identifier(it)).collect();
+    let meaning = match columns.is_empty() {
+        true => "null::text".to_owned(),
+        false => format!("pg_catalog.concat_ws('_', {})", columns.join(", ")),
     };
     Statement::new(format!(
         "select code::text, meaning from (\

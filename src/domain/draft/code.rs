@@ -58,28 +58,20 @@ pub(super) fn of_texts(column: &str, values: &[String], labels: &[String]) -> (R
     )
 }
 
-/// Says which label each code would have if both were in the same order.
+/// Says which label each code would have if both were in the same order; codes beyond the labels are left out.
 pub(super) fn in_order(codes: &Codes, labels: &[String]) -> Option<String> {
-    let is_open = codes.iter().any(|(_, label)| label.is_none());
-    let numbers: Option<Vec<i64>> = codes.iter().map(|(code, _)| code.parse().ok()).collect();
-    let numbers = numbers.filter(|it| is_open && !it.is_empty())?;
-    let first = *numbers.first()?;
-    if !(0..=1).contains(&first) {
-        return None;
-    }
-    let label = |number: &i64| labels.get(usize::try_from(number - first).ok()?);
-    let pairs: Option<Vec<String>> = numbers
-        .iter()
-        .map(|number| {
-            Some(format!(
-                "{number} = {}",
-                super::render::quoted(label(number)?)
-            ))
-        })
-        .collect();
+    let open = codes.iter().filter(|(_, label)| label.is_none());
+    let mut numbers: Vec<usize> = open.filter_map(|(code, _)| code.parse().ok()).collect();
+    numbers.sort_unstable();
+    let first = *numbers.first().filter(|it| **it <= 1)?;
+    let pairs = numbers.iter().filter_map(|number| {
+        let label = labels.get(number - first)?;
+        Some(format!("{number} = {}", super::render::quoted(label)))
+    });
+    let pairs: Vec<String> = pairs.collect();
     Some(format!(
         "in the order of the labels: {{ {} }}",
-        pairs?.join(", ")
+        pairs.join(", ")
     ))
 }
 
@@ -134,7 +126,10 @@ mod tests {
             suggested.as_deref(),
             Some("in the order of the labels: { 1 = \"a\", 2 = \"b\" }")
         );
-        assert_eq!(in_order(&open(&["0", "1", "2"]), &labels), None);
+        assert_eq!(
+            in_order(&open(&["99", "0"]), &labels).as_deref(),
+            Some("in the order of the labels: { 0 = \"a\" }")
+        );
         assert_eq!(in_order(&open(&["7"]), &labels), None);
         assert_eq!(in_order(&open(&["x"]), &labels), None);
     }

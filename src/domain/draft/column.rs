@@ -153,55 +153,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Pairs of a type and a key, as `content_type_id` and `object_id`: generic references.
-    fn fill_generic(&mut self) {
-        let open = self.open();
-        let uuids = open
-            .iter()
-            .filter(|(_, it)| class(&it.column_type) == Class::Uuid);
-        for (at, column) in uuids {
-            let wanted = self.head.target.shapes[*at].core.concat();
-            let source = self.head.source;
-            let columns = &source.relation.table.columns;
-            let kinds = columns.iter().enumerate().find(|(own, it)| {
-                let core = &source.shapes[*own].core;
-                let about = core.last().is_some_and(|it| it == "kind") && core.len() > 1;
-                about && core[..core.len() - 1].concat() == wanted && it.name.ends_with("id")
-            });
-            let id = columns.iter().enumerate().find(|(own, it)| {
-                source.shapes[*own].core.concat() == wanted
-                    && class(&it.column_type) == Class::Number
-            });
-            let (Some((_, kind)), Some((_, id))) = (kinds, id) else {
-                continue;
-            };
-            let map = self.codes_of(kind, &[]);
-            let rule = RuleDraft::Poly {
-                type_column: kind.name.clone(),
-                id_column: id.name.clone(),
-                map,
-            };
-            let names = self
-                .heads
-                .iter()
-                .map(|it| it.name.as_str())
-                .collect::<Vec<_>>();
-            let need = format!(
-                "{}: name the entity of each type ({})",
-                column.name,
-                names.join(", ")
-            );
-            self.need(&column.name, need);
-            let reason = format!("a generic reference: `{}` says of what", kind.name);
-            self.draft.columns.push(ColumnDraft {
-                column: column.name.clone(),
-                rule,
-                score: 0.7,
-                reason,
-            });
-        }
-    }
-
     fn leave(&mut self, column: &Column, reason: String) {
         self.draft.left.push(Unused {
             column: column.name.clone(),
@@ -340,7 +291,7 @@ impl<'a> Work<'a> {
         let shapes = self.head.source.shapes.iter();
         let scores = shapes.map(|it| (super::name::likeness(&it.common, &target.common), it));
         let best = scores.max_by(|a, b| a.0.total_cmp(&b.0));
-        best.filter(|it| it.0 > 0.8).map(|it| it.1.name.clone())
+        best.filter(|it| it.0 > 0.85).map(|it| it.1.name.clone())
     }
 
     /// Writes a column of the own source as it stands in an expression.

@@ -26,7 +26,10 @@ impl Work<'_> {
                 "a text that is no label goes to quarantine".to_owned(),
             ),
             None => {
-                let codes = self.codes_of(candidate, labels);
+                let codes = match self.kinds(candidate, labels) {
+                    Some(codes) => codes,
+                    None => self.codes_of(candidate, labels),
+                };
                 (
                     RuleDraft::Codes {
                         column: candidate.name.clone(),
@@ -53,11 +56,11 @@ impl Work<'_> {
         rule
     }
 
-    fn values(&mut self, column: &Column) -> Option<Vec<String>> {
+    pub fn values(&mut self, column: &Column) -> Option<Vec<String>> {
         let question = Question {
             table: self.draft.source.clone(),
             code: column.name.clone(),
-            meaning: None,
+            meaning: Vec::new(),
         };
         let answer = self.known.answers.get(&question);
         let values = answer.map(|it| it.iter().map(|(code, _)| code.clone()).collect());
@@ -95,7 +98,7 @@ impl Work<'_> {
         Some(Question {
             table: table.name.clone(),
             code: key.referenced_columns.first()?.clone(),
-            meaning: Some(meaning.name.clone()),
+            meaning: vec![meaning.name.clone()],
         })
     }
 }

@@ -213,7 +213,7 @@ fn persons() -> Known {
     let question = |table: &str, code: &str, meaning: Option<&str>| Question {
         table: QualifiedName::new("public", table),
         code: code.to_owned(),
-        meaning: meaning.map(str::to_owned),
+        meaning: meaning.into_iter().map(str::to_owned).collect(),
     };
     let some = |text: &str| Some(text.to_owned());
     let kinds = vec![
@@ -442,4 +442,74 @@ proptest! {
         let found = objections(&known, &draft);
         prop_assert_eq!(found.clone(), Ok(announced(&draft)), "{}", render(&draft));
     }
+}
+
+#[test]
+fn generic_references_find_their_entities_through_content_types() {
+    let mut known = known(
+        &[
+            "auth_user id:int4:pk email:text",
+            "shop_ticket id:int4:pk title:text",
+            "shop_entry id:int4:pk target_type_id:int4! target_id:int4!",
+            "django_content_type id:int4:pk app_label:text! model:text!",
+        ],
+        &[
+            "profiles id:uuid:pk legacy_user_id:int4 email:text",
+            "tickets id:uuid:pk title:text",
+            "entries id:uuid:pk target_kind:enum(profile,ticket)! target_id:uuid!",
+        ],
+    );
+    let answer =
+        |known: &mut Known, table: &str, code: &str, meaning: &[&str], codes: &[(&str, &str)]| {
+            let question = Question {
+                table: QualifiedName::new("public", table),
+                code: code.to_owned(),
+                meaning: meaning.iter().map(|it| (*it).to_owned()).collect(),
+            };
+            let text = |it: &&str| Some((*it).to_owned()).filter(|it| !it.is_empty());
+            let codes = codes
+                .iter()
+                .map(|(code, meaning)| ((*code).to_owned(), text(meaning)));
+            known.answers.insert(question, codes.collect());
+        };
+    let types = [
+        ("7", "auth_user"),
+        ("8", "shop_ticket"),
+        ("9", "shop_entry"),
+    ];
+    answer(
+        &mut known,
+        "django_content_type",
+        "id",
+        &["app_label", "model"],
+        &types,
+    );
+    let drafted = draft(&known);
+    let wanted: Vec<&str> = drafted
+        .questions
+        .iter()
+        .map(|it| it.code.as_str())
+        .collect();
+    assert_eq!(wanted, ["id", "target_type_id"]);
+    answer(
+        &mut known,
+        "shop_entry",
+        "target_type_id",
+        &[],
+        &[("7", ""), ("8", "")],
+    );
+    let drafted = draft(&known);
+    let entries = entity(&drafted, "entries");
+    let some = |text: &str| Some(text.to_owned());
+    assert!(
+        matches!(rule(entries, "target_id"), RuleDraft::Poly { map, .. }
+            if *map == [("7".to_owned(), some("profiles")), ("8".to_owned(), some("tickets"))]),
+        "{entries:#?}"
+    );
+    assert!(
+        matches!(rule(entries, "target_kind"), RuleDraft::Codes { codes, .. }
+            if *codes == [("7".to_owned(), some("profile")), ("8".to_owned(), some("ticket"))]),
+        "{entries:#?}"
+    );
+    assert_eq!(objections(&known, &drafted), Ok(BTreeSet::new()));
 }
