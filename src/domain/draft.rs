@@ -224,7 +224,11 @@ pub struct ColumnDraft {
 
 /// How a target column is filled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(
+    tag = "kind",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase"
+)]
 pub enum RuleDraft {
     /// By a column.
     Column {
@@ -269,8 +273,6 @@ pub enum RuleDraft {
         sql: String,
         /// The columns in it.
         columns: Vec<String>,
-        /// What a naive result means.
-        time_zone: Option<String>,
     },
     /// By a text with columns in it.
     Template {

@@ -2,7 +2,7 @@
 
 use super::shape::{Class, class};
 use crate::domain::catalog::ColumnType;
-use crate::domain::resolve::conversion::convert;
+use crate::domain::resolve::conversion::{Terms, convert};
 
 /// How a value gets from one type to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,18 +17,23 @@ pub(super) enum Fit {
     Codes,
     /// An expression over `{}` does it; with what should be known about it.
     Expr(String, &'static str),
-    /// As [`Fit::Expr`], giving a naive time.
-    NaiveExpr(String, &'static str),
 }
 
-const STOPS: &str = "a value that cannot be cast stops the command";
+const OUT_OF_RANGE: &str = "a number out of range goes to quarantine";
 
 /// Tells how a value fits, if it does.
 pub(super) fn fit(source: &ColumnType, target: &ColumnType) -> Option<Fit> {
-    if convert(source, target, None).is_ok() {
+    let converts = |time_zone| {
+        let terms = Terms {
+            time_zone,
+            allow_loss: false,
+        };
+        convert(source, target, terms).is_ok()
+    };
+    if converts(None) {
         return Some(Fit::Plain);
     }
-    if convert(source, target, Some("UTC")).is_ok() {
+    if converts(Some("UTC")) {
         return Some(Fit::InTimeZone);
     }
     let (from, to) = (class(source), class(target));
@@ -40,13 +45,6 @@ pub(super) fn fit(source: &ColumnType, target: &ColumnType) -> Option<Fit> {
         (Class::Number, Class::Bool) if have.starts_with("int") => expr("{} <> 0", ""),
         (Class::Bool, Class::Number) => expr("case when {} then 1 when not {} then 0 end", ""),
         (Class::Number, Class::Number) => number(source, target),
-        (Class::Text, Class::Time) if want == "timestamptz" => {
-            Some(Fit::NaiveExpr("{}::timestamp".to_owned(), STOPS))
-        }
-        (Class::Text, Class::Bool | Class::Number | Class::Time) => {
-            let sql = format!("{{}}::{}", cast_word(want)?);
-            Some(Fit::Expr(sql, STOPS))
-        }
         (Class::Time, Class::Time) => match (have, want) {
             ("timestamptz", "timestamp") => expr("{} at time zone 'UTC'", "in UTC"),
             ("timestamptz", "date") => expr("({} at time zone 'UTC')::date", "the day in UTC"),
@@ -74,7 +72,7 @@ fn number(source: &ColumnType, target: &ColumnType) -> Option<Fit> {
         }
         ("numeric", "int2" | "int4" | "int8") if is_whole => {
             let word = cast_word(&target.base)?;
-            expr(format!("{{}}::{word}"), STOPS)
+            expr(format!("{{}}::{word}"), OUT_OF_RANGE)
         }
         _ => None,
     }
@@ -114,10 +112,8 @@ mod tests {
             fit("float8", "numeric(10,2)"),
             Some(Fit::Expr("round({}::numeric, 2)".into(), "rounded"))
         );
-        assert_eq!(
-            fit("text", "numeric(10,2)"),
-            Some(Fit::Expr("{}::numeric".into(), STOPS))
-        );
+        assert_eq!(fit("text", "numeric(10,2)"), Some(Fit::Plain));
+        assert_eq!(fit("text", "timestamptz"), Some(Fit::InTimeZone));
         // Rounding would lose something and say nothing.
         assert_eq!(fit("numeric(10,2)", "int4"), None);
         assert_eq!(fit("int4", "uuid"), None);

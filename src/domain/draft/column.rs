@@ -229,10 +229,9 @@ impl<'a> Work<'a> {
                 reason.push_str(&format!("; {text}"));
             }
         };
-        let expr = |sql: &str, time_zone| RuleDraft::Expr {
+        let expr = |sql: &str| RuleDraft::Expr {
             sql: sql.replace("{}", &own),
             columns: vec![candidate.name.clone()],
-            time_zone,
         };
         let rule = match fit {
             Fit::Json => RuleDraft::JsonParse {
@@ -240,11 +239,7 @@ impl<'a> Work<'a> {
             },
             Fit::Expr(sql, text) => {
                 note(&mut reason, text);
-                expr(&sql, None)
-            }
-            Fit::NaiveExpr(sql, text) => {
-                note(&mut reason, text);
-                expr(&sql, Some(self.known.time_zone.name.clone()))
+                expr(&sql)
             }
             Fit::InTimeZone => {
                 self.needs_zone = true;

@@ -72,7 +72,6 @@ impl Work<'_> {
             let rule = RuleDraft::Expr {
                 sql: format!("not {}", self.own(&name)),
                 columns: vec![name.clone()],
-                time_zone: None,
             };
             self.push(
                 column,

@@ -364,12 +364,7 @@ fn rule(entity: &EntityDraft, column: &ColumnDraft) -> String {
             own(entity, id_column),
             code_table(map)
         ),
-        RuleDraft::Expr { sql, time_zone, .. } => {
-            let zone = time_zone
-                .as_ref()
-                .map(|it| format!(", time_zone = {}", quoted(it)));
-            format!("{{ expr = {}{} }}", quoted(sql), zone.unwrap_or_default())
-        }
+        RuleDraft::Expr { sql, .. } => format!("{{ expr = {} }}", quoted(sql)),
         RuleDraft::Template { template, .. } => format!(
             "{{ template = {}, nulls = \"empty\", normalize = [\"collapse\", \"trim\", \"empty_to_null\"] }}",
             quoted(template)

@@ -44,6 +44,7 @@ pub(super) fn relation(text: &str) -> Relation {
         kind: RelationKind::Table,
         columns: Vec::new(),
         primary_key: Vec::new(),
+        unique_columns: Vec::new(),
         referrers: Vec::new(),
         foreign_keys: Vec::new(),
         estimated_rows: -1,
