@@ -182,6 +182,7 @@ async fn a_draft_for_schemas_of_one_shape_runs_as_it_is() {
     assert_eq!(report["entities"][1]["id"]["strategy"], "same");
     assert_eq!(report["entities"][1]["updatedAt"], "updated_at");
     assert!(report["entities"][0]["score"].as_f64().unwrap() > 0.9);
+    has_its_shape(&report);
     let detected = bench.ask(&["detect"], 0).await;
     assert_eq!(detected["changes"], 6);
     bench.migrate(0).await;
@@ -326,4 +327,61 @@ fn announced(report: &serde_json::Value) {
         .collect();
     let wanted: BTreeSet<String> = wanted.into_keys().collect();
     assert_eq!(found, wanted, "{:#}", report["problems"]);
+}
+
+fn keys(value: &serde_json::Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// The names of docs/json-output.md.
+fn has_its_shape(report: &serde_json::Value) {
+    let document = [
+        "command",
+        "config",
+        "entities",
+        "problems",
+        "sourceSchema",
+        "targetSchema",
+        "timeZone",
+        "unmatchedSources",
+        "unmatchedTargets",
+        "version",
+    ];
+    assert_eq!(keys(report), document);
+    let entity = &report["entities"][1];
+    let wanted = [
+        "columns",
+        "entity",
+        "hints",
+        "id",
+        "ignore",
+        "join",
+        "key",
+        "left",
+        "legacy",
+        "reasons",
+        "score",
+        "source",
+        "target",
+        "todo",
+        "updatedAt",
+    ];
+    assert_eq!(keys(entity), wanted);
+    assert_eq!(
+        keys(&entity["id"]),
+        ["column", "reason", "strategy", "time"]
+    );
+    let column = &entity["columns"][0];
+    assert_eq!(keys(column), ["column", "reason", "rule", "score"]);
+    assert_eq!(
+        column["rule"],
+        serde_json::json!({ "kind": "ref", "entity": "makers", "by": "maker_id", "isSoft": false })
+    );
 }

@@ -263,8 +263,15 @@ impl<'a> Work<'a> {
             if column.not_null && !column.has_default {
                 let near = self.nearest(at);
                 let near = near.map_or(String::new(), |it| format!("; nearest: `{it}`"));
+                let parent = reference::parent_table(self.pairing, self.head, column);
+                let why = match parent {
+                    Some(parent) => {
+                        format!("no source column is a key of what feeds {}", parent.name)
+                    }
+                    None => format!("no source column is like it{near}"),
+                };
                 let need = format!(
-                    "{} ({}, NOT NULL, no default): no source column is like it{near}: write a rule",
+                    "{} ({}, NOT NULL, no default): {why}: write a rule",
                     column.name, column.column_type.display
                 );
                 self.draft.todo.push(Todo {
@@ -277,6 +284,13 @@ impl<'a> Work<'a> {
                 true => "the target's default",
                 false => "no column of the source is like it",
             };
+            let core = self.head.target.shapes[at].core.concat();
+            let ends = ["deleted", "retired", "archived", "removed"].contains(&core.as_str());
+            if ends && class(&column.column_type) == Class::Time {
+                let name = super::render::key(&column.name);
+                let hint = format!("delete = {{ retire = {{ {name} = \"now\" }} }}");
+                self.draft.hints.push(hint);
+            }
             self.leave(column, why.to_owned());
         }
     }

@@ -63,6 +63,15 @@ pub(super) fn identity(source: &Side<'_>, target: &Side<'_>) -> (IdDraft, Option
         return (id, todo(need));
     };
     id.column.clone_from(&column.name);
+    let refers = target.relation.table.foreign_keys.iter();
+    let mut refers = refers.filter(|it| it.columns.as_slice() == [column.name.clone()]);
+    let refers = refers.next().map(|it| {
+        format!(
+            "; CHECK: a foreign key to {}, so a row with this id must be there first",
+            it.referenced
+        )
+    });
+    let reason = |text: &str| format!("{text}{}", refers.as_deref().unwrap_or_default());
     // Without a key that can be used, the check goes on with what can be used of the primary key.
     let table = &source.relation.table;
     let is_usable = |name: &&String| {
@@ -82,7 +91,7 @@ pub(super) fn identity(source: &Side<'_>, target: &Side<'_>) -> (IdDraft, Option
     let own = KeyType::from_base_type(&column.column_type.base);
     if own.is_some() && types.as_slice() == own.as_slice() {
         id.strategy = "same";
-        id.reason = "both keys are of one family: keys are kept".to_owned();
+        id.reason = reason("both keys are of one family: keys are kept");
         let width = |it: &Column| {
             ["int2", "int4", "int8"]
                 .iter()
@@ -98,7 +107,7 @@ pub(super) fn identity(source: &Side<'_>, target: &Side<'_>) -> (IdDraft, Option
     }
     if own == Some(KeyType::Uuid) {
         id.time = time_of(source);
-        id.reason = "new ids, always the same for a key".to_owned();
+        id.reason = reason("new ids, always the same for a key");
         return (id, None);
     }
     id.strategy = "same";

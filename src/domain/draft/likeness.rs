@@ -35,12 +35,7 @@ pub(super) fn same(source: &Shape, target: &Shape) -> Option<Like> {
     if source.bare == target.core || source.core == target.bare || source.bare == target.bare {
         return renamed(0.86, "the same but for the table's name");
     }
-    let sorted = |words: &[String]| {
-        let mut words = words.to_vec();
-        words.sort();
-        words
-    };
-    if sorted(&source.core) == sorted(&target.core) {
+    if source.sorted_core == target.sorted_core {
         return renamed(0.84, "the same words in another order");
     }
     None

@@ -21,7 +21,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// Writes a key for TOML.
-fn key(text: &str) -> String {
+pub(super) fn key(text: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !text.is_empty() && text.chars().all(is_bare) {
         return text.to_owned();

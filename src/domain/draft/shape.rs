@@ -53,6 +53,8 @@ pub(super) struct Shape {
     pub core: Vec<String>,
     /// The same as they are written, without what stands between them.
     pub joined_core: String,
+    /// The words of the core in the order of the alphabet.
+    pub sorted_core: String,
     /// The core without the name of the table in front.
     pub bare: Vec<String>,
 }
@@ -81,8 +83,11 @@ impl Shape {
             .filter(|word| !is_filler(word, class))
             .cloned()
             .collect();
+        let mut sorted = core.clone();
+        sorted.sort();
         let about = words.iter().filter(|word| !is_filler(word, class));
         Shape {
+            sorted_core: sorted.join(" "),
             joined_core: about.map(|word| super::name::singular(word)).collect(),
             name: column.name.clone(),
             joined: joined(&words),

@@ -313,6 +313,44 @@ fn tables_of_the_same_shape_need_no_edit_and_circles_are_broken() {
     assert_eq!(objections(&known, &draft), Ok(BTreeSet::new()));
 }
 
+#[test]
+fn what_a_person_should_look_at_is_said() {
+    let known = known(
+        &[
+            "app_person id:int4:pk email:text archived:bool!",
+            "app_note id:int4:pk body:text",
+        ],
+        &[
+            "persons id:uuid:pk>users email:text deleted_at:timestamptz",
+            "notes id:uuid:pk body:text person_id:uuid!>persons",
+        ],
+    );
+    let draft = draft(&known);
+    let persons = entity(&draft, "persons");
+    assert!(
+        persons
+            .id
+            .reason
+            .contains("CHECK: a foreign key to public.users"),
+        "{persons:#?}"
+    );
+    assert_eq!(
+        persons.hints,
+        [
+            "delete = { retire = { deleted_at = \"now\" } }",
+            "where = \"not p.archived\", if such rows stay behind"
+        ]
+    );
+    let notes = entity(&draft, "notes");
+    assert!(
+        notes.todo[0]
+            .need
+            .contains("no source column is a key of what feeds persons"),
+        "{notes:#?}"
+    );
+    assert_eq!(objections(&known, &draft).unwrap(), announced(&draft));
+}
+
 /// Names as people choose them, and names that would break a file, a comment or an expression.
 const NAMES: &[&str] = &[
     "id",
