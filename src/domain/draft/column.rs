@@ -111,13 +111,16 @@ impl<'a> Work<'a> {
                     self.draft.legacy.insert(key, column.name.clone());
                 }
                 Some(Carried::Key(key)) => {
-                    let reason = "the source's key once more".to_owned();
-                    self.draft.columns.push(ColumnDraft {
-                        column: column.name.clone(),
-                        rule: RuleDraft::column(&key),
-                        score: 0.8,
-                        reason,
-                    });
+                    let source = self.head.source.relation.table.column(&key);
+                    let fits = source.and_then(|it| fit(&it.column_type, &column.column_type));
+                    if fits == Some(Fit::Plain) {
+                        self.draft.columns.push(ColumnDraft {
+                            column: column.name.clone(),
+                            rule: RuleDraft::column(&key),
+                            score: 0.8,
+                            reason: "the source's key once more".to_owned(),
+                        });
+                    }
                 }
                 Some(Carried::Rule(rule)) => self.draft.columns.push(rule),
                 None => {}

@@ -2,7 +2,7 @@
 
 use super::cast::fit;
 use super::likeness::same;
-use super::name::{joined, legacy, likeness};
+use super::name::likeness;
 use super::pairing::{Side, is_reference};
 use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
@@ -85,13 +85,12 @@ fn by_name(source: &Side<'_>, target: &Side<'_>) -> Part {
 /// Looks for a target column that says whose key it holds: `legacy_client_id`.
 fn by_legacy(source: &Side<'_>, target: &Side<'_>) -> Part {
     let mut best = (0.0, String::new());
-    for column in &target.relation.table.columns {
-        let Some(of) = legacy(&column.name).filter(|it| !it.of.is_empty() && !it.is_table) else {
+    for (column, legacy) in target.relation.table.columns.iter().zip(&target.legacy) {
+        let Some((of, false)) = legacy.as_ref().filter(|(of, _)| !of.is_empty()) else {
             continue;
         };
-        let of = joined(&of.of);
-        let ends_so = source.names.iter().any(|name| name.ends_with(&of));
-        let score = match source.names.contains(&of) {
+        let ends_so = source.names.iter().any(|name| name.ends_with(of));
+        let score = match source.names.contains(of) {
             true => 1.0,
             false if of.len() >= 4 && ends_so => 0.6,
             false => 0.0,
@@ -113,7 +112,7 @@ fn by_columns(source: &Side<'_>, target: &Side<'_>) -> Part {
         if column.is_generated || (is_key && target.relation.table.primary_key.len() == 1) {
             continue;
         }
-        if legacy(&column.name).is_some() {
+        if target.legacy[at].is_some() {
             continue;
         }
         all += 1;

@@ -16,6 +16,9 @@ pub(super) fn like(source: &Shape, target: &Shape) -> Option<Like> {
 
 /// Compares two names as far as that is cheap: only names that are made of the same words are alike.
 pub(super) fn same(source: &Shape, target: &Shape) -> Option<Like> {
+    if source.is_foreign_to(target) {
+        return None;
+    }
     if source.name == target.name {
         return Some((1.0, "same name".to_owned()));
     }

@@ -22,6 +22,9 @@ pub(super) struct Side<'a> {
     pub shapes: Vec<Shape>,
     /// How telling each column is: a name that many tables have tells little.
     pub weights: Vec<f64>,
+    /// Of each column, what its name says of an old key: the thing without what joins its words, and whether it is a
+    /// table.
+    pub legacy: Vec<Option<(String, bool)>>,
 }
 
 impl Side<'_> {
@@ -115,6 +118,10 @@ fn sides(relations: &[Relation]) -> Vec<Side<'_>> {
                 names: std::iter::once(full).chain(short).collect(),
                 prefix,
                 shapes: columns.iter().map(|it| Shape::of(it, &table)).collect(),
+                legacy: columns
+                    .iter()
+                    .map(|it| legacy(&it.name).map(|it| (joined(&it.of), it.is_table)))
+                    .collect(),
                 weights: columns.iter().map(|it| share(&it.name)).collect(),
             }
         })

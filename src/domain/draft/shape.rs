@@ -1,7 +1,8 @@
 //! A column's name taken apart once, so that many pairs of columns can be compared quickly.
 
-use super::name::{common, joined, words};
+use super::name::{common, joined, singular, words};
 use crate::domain::catalog::{Column, ColumnType};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What a type is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,14 @@ pub(super) struct Shape {
     pub sorted_core: String,
     /// The core without the name of the table in front.
     pub bare: Vec<String>,
+    /// Hashes of all of these, in their order.
+    marks: [u64; 7],
+}
+
+fn mark(text: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Words that say what type a value has.
@@ -85,16 +94,37 @@ impl Shape {
             .collect();
         let mut sorted = core.clone();
         sorted.sort();
+        let bare = without_table(&core, table);
+        let (all, joined) = (all.concat(), joined(&words));
         let about = words.iter().filter(|word| !is_filler(word, class));
+        let joined_core: String = about.map(|word| singular(word)).collect();
+        let sorted_core = sorted.join(" ");
         Shape {
-            sorted_core: sorted.join(" "),
-            joined_core: about.map(|word| super::name::singular(word)).collect(),
+            marks: [
+                mark(&column.name),
+                mark(&joined),
+                mark(&all),
+                mark(&joined_core),
+                mark(&sorted_core),
+                mark(&core),
+                mark(&bare),
+            ],
             name: column.name.clone(),
-            joined: joined(&words),
-            common: all.concat(),
-            bare: without_table(&core, table),
+            joined,
+            common: all,
             core,
+            joined_core,
+            sorted_core,
+            bare,
         }
+    }
+
+    /// Tells quickly that two names have nothing in common; most pairs of a large schema do not.
+    pub fn is_foreign_to(&self, other: &Shape) -> bool {
+        let (own, there) = (&self.marks, &other.marks);
+        let [.., core, bare] = own;
+        let [.., other_core, other_bare] = there;
+        own.iter().zip(there).all(|(a, b)| a != b) && bare != other_core && core != other_bare
     }
 }
 
