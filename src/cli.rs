@@ -7,6 +7,7 @@ mod control;
 pub mod defect;
 mod demo;
 mod detect;
+mod doctor;
 mod explain;
 mod failure;
 mod front;
@@ -49,6 +50,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Doctor(doctor::DoctorArgs),
     Analyze(analyze::AnalyzeArgs),
     Detect(detect::DetectArgs),
     Migrate(migrate::MigrateArgs),
@@ -90,6 +92,7 @@ impl Verb {
 
     fn run<'a>(&'a self, front: &'a Front) -> Running<'a> {
         match self {
+            Verb::Doctor(args) => Box::pin(doctor::run(front, args)),
             Verb::Analyze(args) => Box::pin(analyze::run(front, args)),
             Verb::Detect(args) => Box::pin(detect::run(front, args)),
             Verb::Migrate(args) => Box::pin(migrate::run(front, args)),

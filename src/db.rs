@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod control;
 pub mod copy;
 pub mod direct;
+pub mod doctor;
 pub mod failure;
 pub mod grants;
 pub mod script;

@@ -3,6 +3,7 @@
 use super::args::Globals;
 use super::output::Output;
 use super::progress::Progress;
+use crate::config::environment::Parts;
 use crate::config::{Settings, SettingsInput, environment, load};
 use crate::context::{Context, Interrupt, Server};
 use crate::domain::mapping::Mapping;
@@ -55,6 +56,14 @@ impl Front {
         let opening = Context::open(settings, progress.events(), self.interrupt.clone());
         let context = Box::pin(opening).await?;
         Ok((context, progress))
+    }
+
+    /// Reads the settings one by one, for whoever goes on when one of them is wrong.
+    ///
+    /// # Errors
+    /// A variable that would change both connections.
+    pub fn parts(&self) -> Result<Parts> {
+        environment::load_parts(&self.input())
     }
 
     /// Reads the mapping alone, for commands that connect to nothing.

@@ -46,6 +46,7 @@ pub fn of_program() -> String {
     let codes: Vec<u8> = (0..=4).chain(10..=17).chain([20, 21, 130]).collect();
     let examples = [
         "diffmig demo                 the whole story on two throw-away servers",
+        "diffmig doctor               what stands in the way of a migration, and how to mend it",
         "diffmig analyze              how far source and target are apart",
         "diffmig detect               what changed since the last migration",
         "diffmig migrate              apply it",

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod content;
 pub mod direct;
+pub mod doctor;
 pub mod explain;
 pub mod grants;
 pub mod knot;

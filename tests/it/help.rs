@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 /// Every command that has a help text.
 const COMMANDS: &[&str] = &[
     "",
+    "doctor",
     "analyze",
     "detect",
     "migrate",
@@ -157,6 +158,7 @@ fn a_url_in_the_wrong_place_is_not_repeated() {
             "postgres://u:canary@h/d?nonsense=canary",
             "--target-url",
             "x",
+            "doctor",
             "analyze",
         ],
     ] {
