@@ -24,6 +24,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::config::environment::{MappingPart, Parts};
 pub use crate::db::server::Server;
 
 /// How the person at the keyboard, or the service manager, asks for an end.

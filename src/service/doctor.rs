@@ -7,8 +7,7 @@ mod source;
 mod target;
 mod visit;
 
-use crate::config::environment::{MappingPart, Parts};
-use crate::context::{Selection, refuse_same_database};
+use crate::context::{MappingPart, Parts, Selection, refuse_same_database};
 use crate::domain::connection::Side;
 use crate::domain::doctor::server::{ServerFacts, judge_pair};
 use crate::domain::doctor::{Finding, Place, Severity, code, count, sort, verdict};

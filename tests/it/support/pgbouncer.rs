@@ -65,8 +65,9 @@ fn attempt(
     pool_mode: &str,
 ) -> Result<PgBouncer, String> {
     let directory = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = port.local_addr().unwrap().port();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
     let file = directory.path().join("pgbouncer.ini");
     let text = format!(
         "[databases]\n{database} = host=127.0.0.1 port={} dbname={database} user={user} password={password}\n\
