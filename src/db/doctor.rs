@@ -118,21 +118,24 @@ pub async fn database_bytes(side: Side, connection: &mut Connection) -> Result<u
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
-/// Reads the settings that sessions of our role begin with, and where they come from.
-///
-/// # Errors
-/// The query fails.
-pub async fn settings(side: Side, connection: &mut Connection) -> Result<Vec<Setting>> {
-    let rows: Vec<(String, String, Option<bool>, Option<bool>, String, String)> =
-        sqlx::query_as(include_str!("doctor/settings.sql"))
-            .bind(SETTINGS)
-            .fetch_all(connection)
-            .await
-            .map_err(failed(side, "reading the settings"))?;
-    let settings = rows.into_iter();
-    let settings = settings.map(|(name, value, of_role, of_database, role, database)| {
-        let (role, database) = (quote_identifier(&role), quote_identifier(&database));
-        let reset = match (of_role, of_database) {
+#[derive(sqlx::FromRow)]
+struct SettingRow {
+    name: String,
+    value: String,
+    of_role: Option<bool>,
+    of_database: Option<bool>,
+    role: String,
+    database: String,
+}
+
+impl SettingRow {
+    fn into_setting(self) -> Setting {
+        let name = &self.name;
+        let (role, database) = (
+            quote_identifier(&self.role),
+            quote_identifier(&self.database),
+        );
+        let reset = match (self.of_role, self.of_database) {
             (Some(true), Some(true)) => Some(format!(
                 "alter role {role} in database {database} reset {name};"
             )),
@@ -140,8 +143,25 @@ pub async fn settings(side: Side, connection: &mut Connection) -> Result<Vec<Set
             (_, Some(true)) => Some(format!("alter database {database} reset {name};")),
             _ => None,
         };
-        Setting { name, value, reset }
-    });
+        Setting {
+            name: self.name,
+            value: self.value,
+            reset,
+        }
+    }
+}
+
+/// Reads the settings that sessions of our role begin with, and where they come from.
+///
+/// # Errors
+/// The query fails.
+pub async fn settings(side: Side, connection: &mut Connection) -> Result<Vec<Setting>> {
+    let rows: Vec<SettingRow> = sqlx::query_as(include_str!("doctor/settings.sql"))
+        .bind(SETTINGS)
+        .fetch_all(connection)
+        .await
+        .map_err(failed(side, "reading the settings"))?;
+    let settings = rows.into_iter().map(SettingRow::into_setting);
     Ok(settings.collect())
 }
 

@@ -25,7 +25,13 @@ pub fn program() -> Option<PathBuf> {
             String::from_utf8(output.stdout).unwrap().trim(),
         )),
         Some(NOT_TO_BE_HAD) => {
-            eprintln!("SKIPPED: there is no PgBouncer on this machine\n{said}");
+            #[expect(
+                clippy::print_stderr,
+                reason = "whoever reads the tests' output must know"
+            )]
+            {
+                eprintln!("SKIPPED: there is no PgBouncer on this machine\n{said}");
+            }
             None
         }
         code => panic!("{script} ended with {code:?}\n{said}"),
