@@ -7,6 +7,7 @@ mod control;
 pub mod defect;
 mod demo;
 mod detect;
+mod doctor;
 mod explain;
 mod failure;
 mod front;
@@ -51,6 +52,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Init(init::InitArgs),
+    Doctor(doctor::DoctorArgs),
     Analyze(analyze::AnalyzeArgs),
     Detect(detect::DetectArgs),
     Migrate(migrate::MigrateArgs),
@@ -93,6 +95,7 @@ impl Verb {
     fn run<'a>(&'a self, front: &'a Front) -> Running<'a> {
         match self {
             Verb::Init(args) => Box::pin(init::run(front, args)),
+            Verb::Doctor(args) => Box::pin(doctor::run(front, args)),
             Verb::Analyze(args) => Box::pin(analyze::run(front, args)),
             Verb::Detect(args) => Box::pin(detect::run(front, args)),
             Verb::Migrate(args) => Box::pin(migrate::run(front, args)),

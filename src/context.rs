@@ -10,12 +10,12 @@ use crate::db::server::Connection;
 use crate::db::source::{probe, probe_time_zone};
 use crate::db::statement::Statement;
 use crate::db::statement::source::SourceStatements;
-use crate::domain::catalog::Catalog;
+use crate::domain::catalog::{Catalog, Column};
 use crate::domain::connection::Side;
 use crate::domain::event::Event;
 use crate::domain::identifier::{QualifiedName, printable};
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{Mapping, SourceRelation};
+use crate::domain::mapping::{Entity, Mapping, SourceRelation};
 use crate::domain::plan::{Cycle, Plan, plan};
 use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
 use crate::error::{Error, Kind, Result};
@@ -26,6 +26,7 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::config::environment::{MappingPart, Parts};
 pub use crate::db::server::Server;
 
 /// How the person at the keyboard, or the service manager, asks for an end.
@@ -174,19 +175,7 @@ impl Context {
     /// # Errors
     /// A name that is not in the mapping (exit 2).
     pub fn select(&self, selection: &Selection) -> Result<Vec<&ResolvedEntity>> {
-        for name in selection.only.iter().chain(&selection.except) {
-            if !self.entities.iter().any(|entity| entity.name == *name) {
-                let names = self.entities.iter().map(|entity| entity.name.as_str());
-                let all: Vec<&str> = names.clone().collect();
-                let advice = did_you_mean(name, names)
-                    .unwrap_or_else(|| format!("entities: {}", all.join(", ")));
-                return Err(
-                    Error::new(Kind::Usage, format!("no entity `{name}` in the mapping"))
-                        .state("nothing was started")
-                        .next(advice),
-                );
-            }
-        }
+        selection.refuse_unknown(self.entities.iter().map(|it| it.name.as_str()))?;
         let chosen = self
             .entities
             .iter()
@@ -202,7 +191,7 @@ impl Context {
 }
 
 /// Names what checks the references of a circle too early, and both ways out.
-fn refuse_circle(cycle: &Cycle) -> Error {
+pub(crate) fn refuse_circle(cycle: &Cycle) -> Error {
     let checks = cycle.constraints.iter();
     let checks = checks.map(|(table, constraint)| format!("{constraint} of {table}"));
     let ways = cycle.constraints.iter().map(|(table, constraint)| {
@@ -231,6 +220,25 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Refuses a name that no entity has.
+    ///
+    /// # Errors
+    /// There is one (exit 2).
+    pub fn refuse_unknown<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+        let mut wanted = self.only.iter().chain(&self.except);
+        let Some(name) = wanted.find(|name| !names.clone().any(|it| it == *name)) else {
+            return Ok(());
+        };
+        let all: Vec<&str> = names.clone().collect();
+        let advice = did_you_mean(name, names);
+        let advice = advice.unwrap_or_else(|| format!("entities: {}", all.join(", ")));
+        Err(
+            Error::new(Kind::Usage, format!("no entity `{name}` in the mapping"))
+                .state("nothing was started")
+                .next(advice),
+        )
+    }
+
     /// Tells whether an entity is chosen.
     pub fn includes(&self, name: &str) -> bool {
         (self.only.is_empty() || self.only.iter().any(|it| it == name))
@@ -255,6 +263,17 @@ async fn require_grants(reader: &mut Connection, entities: &[ResolvedEntity]) ->
 
 /// Lets the source check what only it can: every projection, and the names of time zones.
 async fn check_on_source(reader: &mut Connection, entities: &[ResolvedEntity]) -> Result<()> {
+    for entity in entities {
+        check_entity(reader, entity).await?;
+    }
+    Ok(())
+}
+
+/// Lets the source check the projection of one entity and the time zones it names.
+///
+/// # Errors
+/// The source refuses it.
+pub(crate) async fn check_entity(reader: &mut Connection, entity: &ResolvedEntity) -> Result<()> {
     let advise = |error: Error| {
         let error = error.state("nothing was started");
         match error.kind() {
@@ -262,21 +281,19 @@ async fn check_on_source(reader: &mut Connection, entities: &[ResolvedEntity]) -
             _ => error,
         }
     };
-    for entity in entities {
-        let statements = SourceStatements::new(entity);
-        probe(reader, &entity.name, &statements.probe())
+    let statements = SourceStatements::new(entity);
+    probe(reader, &entity.name, &statements.probe())
+        .await
+        .map_err(advise)?;
+    let zones = entity
+        .columns
+        .iter()
+        .filter_map(|column| column.conversion.time_zone());
+    let zones: BTreeSet<&str> = zones.collect();
+    for zone in zones {
+        probe_time_zone(reader, &entity.name, zone)
             .await
             .map_err(advise)?;
-        let zones = entity
-            .columns
-            .iter()
-            .filter_map(|column| column.conversion.time_zone());
-        let zones: BTreeSet<&str> = zones.collect();
-        for zone in zones {
-            probe_time_zone(reader, &entity.name, zone)
-                .await
-                .map_err(advise)?;
-        }
     }
     Ok(())
 }
@@ -309,7 +326,14 @@ async fn refuse_row_security(
         .next("give the role bypassrls (alter role ... bypassrls), or use one that has it"))
 }
 
-async fn refuse_same_database(reader: &mut Connection, writer: &mut Connection) -> Result<()> {
+/// Refuses to copy a database onto itself.
+///
+/// # Errors
+/// It is the same one (exit 14), or a query fails.
+pub(crate) async fn refuse_same_database(
+    reader: &mut Connection,
+    writer: &mut Connection,
+) -> Result<()> {
     let (source, target) = tokio::try_join!(
         catalog::identity(Side::Source, reader),
         catalog::identity(Side::Target, writer)
@@ -337,25 +361,39 @@ async fn refuse_same_database(reader: &mut Connection, writer: &mut Connection) 
 async fn describe_queries(
     connection: &mut Connection,
     mapping: &Mapping,
-) -> Result<BTreeMap<String, Vec<crate::domain::catalog::Column>>> {
+) -> Result<BTreeMap<String, Vec<Column>>> {
     let mut columns = BTreeMap::new();
     for entity in &mapping.entities {
-        if let SourceRelation::Query { query, .. } = &entity.source {
-            let statement = Statement::of_query(query);
-            let described = catalog::describe_query(connection, &entity.name, &statement)
-                .await
-                .map_err(|error| match error.kind() {
-                    Kind::Drift => error
-                        .next("is it the right database? Else correct the query of this entity"),
-                    _ => error,
-                })?;
+        if let Some(described) = describe_source(connection, entity).await? {
             columns.insert(entity.name.clone(), described);
         }
     }
     Ok(columns)
 }
 
-fn source_schemas(mapping: &Mapping) -> Vec<String> {
+/// Asks the source what the query of an entity returns; nothing when it reads a table.
+///
+/// # Errors
+/// The server refuses the query.
+pub(crate) async fn describe_source(
+    connection: &mut Connection,
+    entity: &Entity,
+) -> Result<Option<Vec<Column>>> {
+    let SourceRelation::Query { query, .. } = &entity.source else {
+        return Ok(None);
+    };
+    let statement = Statement::of_query(query);
+    let described = catalog::describe_query(connection, &entity.name, &statement).await;
+    described.map(Some).map_err(|error| match error.kind() {
+        Kind::Drift => {
+            error.next("is it the right database? Else correct the query of this entity")
+        }
+        _ => error,
+    })
+}
+
+/// Returns the schemas of the source that the mapping names.
+pub(crate) fn source_schemas(mapping: &Mapping) -> Vec<String> {
     let mut schemas = BTreeSet::from([mapping.source_schema.clone()]);
     for entity in &mapping.entities {
         let names = mapping.source_tables(entity);
@@ -367,10 +405,10 @@ fn source_schemas(mapping: &Mapping) -> Vec<String> {
     schemas.into_iter().collect()
 }
 
-fn target_schemas(mapping: &Mapping) -> Vec<String> {
+/// Returns the schemas of the target that the mapping names.
+pub(crate) fn target_schemas(mapping: &Mapping) -> Vec<String> {
     let mut schemas = BTreeSet::from([mapping.target_schema.clone()]);
     let targets = mapping.entities.iter();
-    schemas
-        .extend(targets.map(|it| QualifiedName::parse(&it.target, &mapping.target_schema).schema));
+    schemas.extend(targets.map(|it| mapping.target_table(it).schema));
     schemas.into_iter().collect()
 }

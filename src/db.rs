@@ -5,6 +5,7 @@ pub mod control;
 pub mod copy;
 pub mod direct;
 pub mod draft;
+pub mod doctor;
 pub mod failure;
 pub mod grants;
 pub mod script;

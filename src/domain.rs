@@ -6,6 +6,7 @@ pub mod connection;
 pub mod detection;
 pub mod direct;
 pub mod draft;
+pub mod doctor;
 pub mod event;
 pub mod expression;
 pub mod identifier;

@@ -4,6 +4,7 @@ pub mod analyze;
 pub mod control;
 pub mod detect;
 pub mod detections;
+pub mod doctor;
 pub mod explain;
 pub(crate) mod give_way;
 pub mod grants;

@@ -3,6 +3,7 @@
 use super::args::Globals;
 use super::output::Output;
 use super::progress::Progress;
+use crate::config::environment::Parts;
 use crate::config::{Settings, SettingsInput, environment, load};
 use crate::context::{Context, Interrupt, Server};
 use crate::domain::connection::ConnectionSpec;
@@ -64,6 +65,14 @@ impl Front {
     /// A missing or malformed URL.
     pub fn pair(&self) -> Result<(ConnectionSpec, ConnectionSpec)> {
         environment::load_pair(&self.input())
+    }
+
+    /// Reads the settings one by one, for whoever goes on when one of them is wrong.
+    ///
+    /// # Errors
+    /// A variable that would change both connections.
+    pub fn parts(&self) -> Result<Parts> {
+        environment::load_parts(&self.input())
     }
 
     /// Reads the mapping alone, for commands that connect to nothing.

@@ -47,6 +47,7 @@ pub fn of_program() -> String {
     let examples = [
         "diffmig demo                 the whole story on two throw-away servers",
         "diffmig init                 write a draft of the mapping",
+        "diffmig doctor               what stands in the way of a migration, and how to mend it",
         "diffmig analyze              how far source and target are apart",
         "diffmig detect               what changed since the last migration",
         "diffmig migrate              apply it",

@@ -3,7 +3,7 @@
 use super::url::parse;
 use crate::domain::connection::{ConnectionSpec, Side};
 use crate::domain::identifier::printable;
-use crate::domain::mapping::{Mapping, parse as parse_mapping};
+use crate::domain::mapping::{Mapping, MappingIssue, parse as parse_mapping};
 use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,28 @@ pub struct Settings {
     pub target: ConnectionSpec,
     /// The parsed mapping.
     pub mapping: Mapping,
+}
+
+/// The mapping as far as it could be read.
+#[derive(Debug)]
+pub enum MappingPart {
+    /// The whole of it.
+    Parsed(Mapping),
+    /// Its text has problems.
+    Faulty(Vec<MappingIssue>),
+    /// There is no such file, or it is no mapping.
+    Unreadable(Error),
+}
+
+/// The settings one by one, for whoever goes on when one of them is wrong.
+#[derive(Debug)]
+pub struct Parts {
+    /// The legacy database.
+    pub source: Result<ConnectionSpec>,
+    /// The Supabase database.
+    pub target: Result<ConnectionSpec>,
+    /// The mapping.
+    pub mapping: MappingPart,
 }
 
 /// The largest mapping file that is read, in bytes.
@@ -106,11 +128,8 @@ fn find_url(
     }
 }
 
-/// Reads and parses the mapping file.
-///
-/// # Errors
-/// The file is missing or has problems; all of them are listed.
-pub fn load_mapping(path: &Path) -> Result<Mapping> {
+/// Reads the text of the mapping file.
+fn read_mapping(path: &Path) -> Result<String> {
     let unreadable = |error: std::io::Error| {
         Error::new(
             Kind::Usage,
@@ -134,12 +153,20 @@ pub fn load_mapping(path: &Path) -> Result<Mapping> {
         );
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    parse_mapping(text).map_err(|issues| mapping_error(path, &issues))
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())
+}
+
+/// Reads and parses the mapping file.
+///
+/// # Errors
+/// The file is missing or has problems; all of them are listed.
+pub fn load_mapping(path: &Path) -> Result<Mapping> {
+    let text = read_mapping(path)?;
+    parse_mapping(&text).map_err(|issues| mapping_error(path, &issues))
 }
 
 /// Lists the problems of a mapping file as one error.
-pub fn mapping_error(path: &Path, issues: &[crate::domain::mapping::MappingIssue]) -> Error {
+pub fn mapping_error(path: &Path, issues: &[MappingIssue]) -> Error {
     let lines: Vec<String> = issues
         .iter()
         .map(|issue| format!("{}:{issue}", path.display()))
@@ -226,6 +253,28 @@ pub fn load_pair(input: &SettingsInput) -> Result<(ConnectionSpec, ConnectionSpe
         read_url(Side::Source, &source, input.insecure)?,
         read_url(Side::Target, &target, input.insecure)?,
     ))
+}
+
+/// Reads flags, environment, `.env` and the mapping file, whatever is wrong with any of them.
+///
+/// # Errors
+/// A variable that would change both connections (exit 2).
+pub fn load_parts(input: &SettingsInput) -> Result<Parts> {
+    refuse_foreign_variables()?;
+    let dotenv = read_dotenv(Path::new(".env"));
+    let spec = |side, flag: &Option<String>| {
+        let url = find_url(side, flag.as_ref(), &dotenv)?;
+        read_url(side, &url, input.insecure)
+    };
+    Ok(Parts {
+        source: spec(Side::Source, &input.source_url),
+        target: spec(Side::Target, &input.target_url),
+        mapping: match read_mapping(&input.config).map(|text| parse_mapping(&text)) {
+            Ok(Ok(mapping)) => MappingPart::Parsed(mapping),
+            Ok(Err(issues)) => MappingPart::Faulty(issues),
+            Err(error) => MappingPart::Unreadable(error),
+        },
+    })
 }
 
 /// Finds the target alone, for commands that read only the control tables.

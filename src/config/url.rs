@@ -86,10 +86,7 @@ pub fn parse(side: Side, text: &str, insecure: bool) -> Result<ConnectionSpec> {
 
 /// The hosted platform's poolers tell their modes by the port.
 fn refuse_transaction_port(spec: &ConnectionSpec) -> Result<()> {
-    let hosted = [".supabase.com", ".supabase.co"]
-        .iter()
-        .any(|domain| spec.host.to_ascii_lowercase().ends_with(domain));
-    if !hosted || spec.port != 6543 {
+    if !spec.is_hosted() || spec.port != 6543 {
         return Ok(());
     }
     let what = format!(
@@ -102,17 +99,9 @@ fn refuse_transaction_port(spec: &ConnectionSpec) -> Result<()> {
         .next("use the same host with port 5432 (session mode), or the direct address"))
 }
 
-fn is_loopback(host: &str) -> bool {
-    host.starts_with('/')
-        || host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
-}
-
 /// Elsewhere than on loopback the certificate must be verified, unless the operator says `--insecure`.
 fn tls_mode(spec: &ConnectionSpec, mode: Option<&str>, insecure: bool) -> Result<TlsMode> {
-    let local = is_loopback(&spec.host);
+    let local = spec.is_local();
     let wanted = match mode {
         None if local => TlsMode::Prefer,
         None => TlsMode::VerifyFull,

@@ -16,7 +16,14 @@ pub struct Need {
 }
 
 /// Returns what is missing, as statements for somebody who may grant it.
-async fn missing(side: Side, connection: &mut Connection, needs: &[Need]) -> Result<Vec<String>> {
+///
+/// # Errors
+/// The query fails.
+pub async fn missing(
+    side: Side,
+    connection: &mut Connection,
+    needs: &[Need],
+) -> Result<Vec<String>> {
     let column = |pick: fn(&Need) -> &str| {
         needs
             .iter()
@@ -70,20 +77,27 @@ pub async fn require(side: Side, connection: &mut Connection, needs: &[Need]) ->
         )))
 }
 
-/// Fails when the control schema is missing and our role may not create it.
+/// Returns the statement that lets our role create the control schema, when it is missing and the role may not.
 ///
 /// # Errors
-/// The right is missing (exit 12), or the query fails.
-pub async fn require_control_schema(connection: &mut Connection) -> Result<()> {
-    let missing: Option<String> = sqlx::query_scalar(
+/// The query fails.
+pub async fn missing_for_control_schema(connection: &mut Connection) -> Result<Option<String>> {
+    sqlx::query_scalar(
         "select format('grant create on database %I to %I;', current_database(), current_user) \
          where not exists (select from pg_catalog.pg_namespace where nspname = 'diffmig') \
          and not pg_catalog.has_database_privilege(current_database(), 'create')",
     )
     .fetch_optional(connection)
     .await
-    .map_err(|error| explain(Side::Target, "looking at the grants", &error))?;
-    match missing {
+    .map_err(|error| explain(Side::Target, "looking at the grants", &error))
+}
+
+/// Fails when the control schema is missing and our role may not create it.
+///
+/// # Errors
+/// The right is missing (exit 12), or the query fails.
+pub async fn require_control_schema(connection: &mut Connection) -> Result<()> {
+    match missing_for_control_schema(connection).await? {
         None => Ok(()),
         Some(grant) => Err(Error::new(
             Kind::Permission,

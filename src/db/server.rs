@@ -3,6 +3,7 @@
 use super::failure::{explain, explain_connect};
 use crate::domain::connection::{ConnectionSpec, Side, TlsMode};
 use crate::error::{Error, Kind, Result};
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, Row};
 use std::time::Duration;
@@ -14,6 +15,9 @@ pub type Connection = PgConnection;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the settings may take; they touch no table.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a pooler may take to put a session aside that somebody left.
+const POOLERS_MOMENT: Duration = Duration::from_millis(100);
 
 /// Everything that changes how values look or whether rows are seen. Poolers drop start-up
 /// parameters, so these are statements, and the result is read back.
@@ -176,10 +180,56 @@ impl Server {
         let one = self.backend(first).await?;
         let other = self.backend(&mut second).await?;
         let again = self.backend(first).await?;
+        // Said goodbye to, so that it is gone when somebody counts connections.
+        let _ = second.close().await;
         if one == other || one != again {
             return Err(pooled(self.spec.side, "sessions are shared"));
         }
         Ok(())
+    }
+
+    /// Tells whether a pooler hands on sessions that others have used: one that was there before we came.
+    ///
+    /// # Errors
+    /// No further connection can be had.
+    pub async fn is_pooled(&self, first: &mut Connection) -> Result<bool> {
+        let failed = |error: sqlx::Error| explain(self.spec.side, "looking for a pooler", &error);
+        let left = self.open().await?;
+        // A pooler keeps the session that this one leaves behind.
+        left.close().await.map_err(failed)?;
+        tokio::time::sleep(POOLERS_MOMENT).await;
+        let before: DateTime<Utc> =
+            answered(sqlx::query_scalar("select pg_catalog.clock_timestamp()").fetch_one(first))
+                .await
+                .map_err(failed)?;
+        let mut next = self.open().await?;
+        let began: Option<DateTime<Utc>> = answered(
+            sqlx::query_scalar(
+                "select a.backend_start from pg_catalog.pg_stat_activity a where a.pid = pg_catalog.pg_backend_pid()",
+            )
+            .fetch_one(&mut next),
+        )
+        .await
+        .map_err(failed)?;
+        // Closed before it is looked how many connections are free.
+        next.close().await.map_err(failed)?;
+        Ok(began.is_some_and(|began| began < before))
+    }
+
+    /// Asks a pooler for the address of the server behind it, in one statement and without any setting.
+    pub async fn behind(&self) -> Option<String> {
+        let asking = async {
+            let mut connection = PgConnection::connect_with(&self.options()).await?;
+            let row = sqlx::raw_sql(
+                "select coalesce(pg_catalog.host(pg_catalog.inet_server_addr()), 'its own machine') || ':' || \
+                 coalesce(pg_catalog.inet_server_port()::text, pg_catalog.current_setting('port'))",
+            )
+            .fetch_one(&mut connection)
+            .await?;
+            row.try_get(0)
+        };
+        let asked = tokio::time::timeout(SETTINGS_TIMEOUT, asking).await;
+        asked.ok().and_then(Result::ok)
     }
 
     async fn backend(&self, connection: &mut Connection) -> Result<i32> {

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod content;
 pub mod direct;
 pub mod draft;
+pub mod doctor;
 pub mod explain;
 pub mod grants;
 pub mod knot;

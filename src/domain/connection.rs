@@ -79,6 +79,24 @@ pub struct ConnectionSpec {
     pub root_certificate: Option<String>,
 }
 
+impl ConnectionSpec {
+    /// Tells whether the way does not leave this machine.
+    pub fn is_local(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        self.host.starts_with('/')
+            || self.host == "localhost"
+            || address.is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// Tells whether it leads to Supabase's own platform.
+    pub fn is_hosted(&self) -> bool {
+        let host = self.host.to_ascii_lowercase();
+        [".supabase.com", ".supabase.co"]
+            .iter()
+            .any(|domain| host.ends_with(domain))
+    }
+}
+
 impl fmt::Display for ConnectionSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

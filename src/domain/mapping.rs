@@ -19,9 +19,10 @@ pub use issue::{MappingIssue, Spot};
 pub use template::{NullPolicy, TemplatePart, TextFilter};
 pub use validate::{Demand, Validation};
 
+use super::identifier::QualifiedName;
 use reader::{Reader, Section};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What happens when both sides of a row changed since the last run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,18 @@ impl Mapping {
             }
         }
         names
+    }
+
+    /// Returns the source tables that an entity reads.
+    pub fn read_tables(&self, entity: &Entity) -> BTreeSet<QualifiedName> {
+        let names = self.source_tables(entity).into_iter();
+        let parsed = names.map(|name| QualifiedName::parse(name, &self.source_schema));
+        parsed.collect()
+    }
+
+    /// Returns the target table of an entity.
+    pub fn target_table(&self, entity: &Entity) -> QualifiedName {
+        QualifiedName::parse(&entity.target, &self.target_schema)
     }
 }
 

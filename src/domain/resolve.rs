@@ -41,6 +41,19 @@ pub fn resolve(
     mapping: &Mapping,
     catalogs: Catalogs<'_>,
 ) -> Result<Vec<ResolvedEntity>, Vec<MappingIssue>> {
+    let (resolved, issues) = examine(mapping, catalogs);
+    if issues.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(issues)
+    }
+}
+
+/// As [`resolve`], but returns the entities that fit beside the problems of the others.
+pub fn examine(
+    mapping: &Mapping,
+    catalogs: Catalogs<'_>,
+) -> (Vec<ResolvedEntity>, Vec<MappingIssue>) {
     let mut issues = Vec::new();
     let keys = source::key_types(mapping, catalogs, &mut issues);
     let mut resolved = Vec::new();
@@ -53,10 +66,6 @@ pub fn resolve(
             &mut issues,
         ));
     }
-    if issues.is_empty() {
-        Ok(resolved)
-    } else {
-        issues.sort_by_key(|issue| issue.spot);
-        Err(issues)
-    }
+    issues.sort_by_key(|issue| issue.spot);
+    (resolved, issues)
 }

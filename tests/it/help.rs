@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 const COMMANDS: &[&str] = &[
     "",
     "init",
+    "doctor",
     "analyze",
     "detect",
     "migrate",
@@ -158,6 +159,7 @@ fn a_url_in_the_wrong_place_is_not_repeated() {
             "postgres://u:canary@h/d?nonsense=canary",
             "--target-url",
             "x",
+            "doctor",
             "analyze",
         ],
     ] {

@@ -38,7 +38,7 @@ fn on_target(mapping: &Mapping, role: &str) -> Vec<String> {
             DeletePolicy::Ignore | DeletePolicy::Retire(_) => "select, insert, update",
             DeletePolicy::Delete => "select, insert, update, delete",
         };
-        let name = QualifiedName::parse(&entity.target, &mapping.target_schema);
+        let name = mapping.target_table(entity);
         // Two entities may feed one table; the one that needs more decides.
         let known = tables.entry(name).or_insert(rights);
         if rights.len() > known.len() {

@@ -16,9 +16,9 @@ mod modify;
 const TRIM_SCALE_SINCE: i32 = 130_000;
 
 /// A value and the conditions under which the row cannot go, each with its `sqlstate|reason`.
-struct Value {
-    sql: String,
-    faults: Vec<(String, &'static str)>,
+pub(super) struct Value {
+    pub sql: String,
+    pub faults: Vec<(String, &'static str)>,
 }
 
 fn literal(value: &Literal) -> String {
@@ -68,11 +68,10 @@ fn template(scope: &Scope, parts: &[TemplatePart], nulls: NullPolicy) -> String 
     format!("({})", rendered.collect::<Vec<_>>().join(" || "))
 }
 
-/// Renders the value as the rule makes it, before it is checked against the target type.
-fn raw_value(scope: &Scope, column: &ResolvedColumn) -> Value {
-    let rule = &column.rule;
+/// Renders what the rule starts from, before anything modifies it.
+pub(super) fn base_value(scope: &Scope, column: &ResolvedColumn) -> Value {
     let mut faults = Vec::new();
-    let sql = match &rule.rule {
+    let sql = match &column.rule.rule {
         Rule::Column(source) => scope.sql(source),
         Rule::Const(value) => match &column.conversion {
             Conversion::Cast if column.transport.base != "text" => literal(value),
@@ -124,8 +123,13 @@ fn raw_value(scope: &Scope, column: &ResolvedColumn) -> Value {
         // References and JSON text never come here.
         Rule::JsonParse { .. } | Rule::Reference { .. } | Rule::Poly { .. } => "null".into(),
     };
-    let mut value = Value { sql, faults };
-    let source_is_text = match &rule.rule {
+    Value { sql, faults }
+}
+
+/// Renders the value as the rule makes it, before it is checked against the target type.
+pub(super) fn raw_value(scope: &Scope, column: &ResolvedColumn) -> Value {
+    let mut value = base_value(scope, column);
+    let source_is_text = match &column.rule.rule {
         Rule::Column(source) => is_text(scope, source),
         Rule::Template { .. } | Rule::JsonPath { .. } => true,
         _ => false,
@@ -282,7 +286,8 @@ fn poly(
     ]
 }
 
-fn values(scope: &Scope, column: &ResolvedColumn) -> Vec<Value> {
+/// Renders what a column sends: one value, or two for a generic reference.
+pub(super) fn values(scope: &Scope, column: &ResolvedColumn) -> Vec<Value> {
     match &column.value {
         ResolvedValue::Scalar => vec![checked_value(scope, column)],
         ResolvedValue::Json { column: text, .. } => vec![Value {
@@ -315,7 +320,7 @@ fn values(scope: &Scope, column: &ResolvedColumn) -> Vec<Value> {
 }
 
 /// The demands of the mapping, each as the condition that breaks it, with `sqlstate|reason|column`.
-fn validations(entity: &ResolvedEntity) -> Vec<(String, String)> {
+pub(super) fn validations(entity: &ResolvedEntity) -> Vec<(String, String)> {
     let value_of = |name: &str| {
         let column = entity.columns.iter().find(|it| it.name == name);
         column.map(|column| (checked_value(&entity.scope, column).sql, column))

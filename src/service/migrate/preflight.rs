@@ -5,6 +5,7 @@ use crate::db::catalog;
 use crate::db::control::schema;
 use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
+use crate::domain::catalog::Referrer;
 use crate::domain::connection::Side;
 use crate::domain::event::{Event, Level};
 use crate::domain::identifier::QualifiedName;
@@ -15,17 +16,21 @@ use serde_json::json;
 
 const RIGHTS: [&str; 3] = ["select", "insert", "update"];
 
-fn needs_of(entity: &ResolvedEntity) -> Vec<Need> {
+/// Lists the rights that an entity needs in the target.
+pub(crate) fn needs_of<'a>(
+    target: &QualifiedName,
+    delete: &DeletePolicy,
+    cascades: impl Iterator<Item = &'a Referrer>,
+) -> Vec<Need> {
     let need = |table: &QualifiedName, right| Need {
         table: table.clone(),
         right,
     };
-    let mut needs: Vec<Need> = RIGHTS.map(|right| need(&entity.target, right)).into();
-    if entity.delete == DeletePolicy::Delete {
-        needs.push(need(&entity.target, "delete"));
+    let mut needs: Vec<Need> = RIGHTS.map(|right| need(target, right)).into();
+    if *delete == DeletePolicy::Delete {
+        needs.push(need(target, "delete"));
         // Rows that a cascade would take along are looked for.
-        let referrers = entity.cascades.iter();
-        needs.extend(referrers.map(|it| need(&it.table, "select")));
+        needs.extend(cascades.map(|it| need(&it.table, "select")));
     }
     needs
 }
@@ -43,7 +48,7 @@ pub(crate) async fn check_target(
     grants::require_control_schema(connection).await?;
     let mut needs: Vec<Need> = entities
         .iter()
-        .flat_map(|entity| needs_of(entity))
+        .flat_map(|it| needs_of(&it.target, &it.delete, it.cascades.iter()))
         .collect();
     needs.sort();
     needs.dedup();

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 pub mod command;
 pub mod invariants;
+pub mod pgbouncer;
 pub mod pooler;
 pub mod proxy;
 pub mod tables;
