@@ -1,30 +1,33 @@
 //! The handles of one process, built once at the door.
 
 use crate::config::Settings;
-use crate::config::environment::mapping_error;
 use crate::db::catalog;
 use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
 use crate::db::source::{probe, probe_time_zone};
-use crate::db::statement::Statement;
 use crate::db::statement::source::SourceStatements;
 use crate::domain::catalog::Catalog;
 use crate::domain::connection::Side;
 use crate::domain::event::Event;
 use crate::domain::identifier::{QualifiedName, printable};
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{Mapping, SourceRelation};
+use crate::domain::mapping::Mapping;
 use crate::domain::plan::{Cycle, Plan, plan};
-use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
+use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+mod drift;
+mod survey;
+
 pub use crate::db::server::Server;
+pub use drift::Drift;
+pub use survey::Survey;
 
 /// How the person at the keyboard, or the service manager, asks for an end.
 #[derive(Debug, Clone, Default)]
@@ -113,33 +116,20 @@ impl Context {
         events: UnboundedSender<Event>,
         interrupt: Interrupt,
     ) -> Result<Context> {
-        let mapping = settings.mapping;
-        let source = Server::new(settings.source, &mapping.source_schema);
-        let target = Server::new(settings.target, &mapping.target_schema);
-        let (mut reader, mut writer) = tokio::try_join!(source.open(), target.open())?;
-        tokio::try_join!(
-            source.refuse_pooler(&mut reader),
-            target.refuse_pooler(&mut writer)
-        )?;
-        refuse_same_database(&mut reader, &mut writer).await?;
-        let (source_schemas, target_schemas) = (source_schemas(&mapping), target_schemas(&mapping));
-        let (source_catalog, target_catalog) = tokio::try_join!(
-            catalog::read(Side::Source, &mut reader, &source_schemas),
-            catalog::read(Side::Target, &mut writer, &target_schemas)
-        )?;
-        let query_columns = describe_queries(&mut reader, &mapping).await?;
-        let catalogs = Catalogs {
-            source: &source_catalog,
-            target: &target_catalog,
-            query_columns: &query_columns,
-        };
-        let entities = resolve(&mapping, catalogs).map_err(|issues| {
-            let error = mapping_error(&settings.config, &issues);
-            Error::new(Kind::Drift, "the mapping does not fit the databases")
-                .cause(error.cause_text().unwrap_or_default())
-                .state("nothing was started")
-                .next("correct the mapping and run the same command again")
-        })?;
+        let mut survey = Survey::take(settings).await?;
+        if let Some(error) = survey.refusal().await {
+            return Err(error);
+        }
+        let Survey {
+            source,
+            target,
+            mapping,
+            catalogs,
+            entities,
+            mut reader,
+            mut writer,
+            ..
+        } = survey;
         let on_source = async {
             require_grants(&mut reader, &entities).await?;
             refuse_row_security(&source, &mut reader, &entities).await?;
@@ -154,7 +144,7 @@ impl Context {
             source,
             target,
             mapping: Arc::new(mapping),
-            catalogs: Arc::new((source_catalog, target_catalog)),
+            catalogs: Arc::new(catalogs),
             entities: Arc::new(entities),
             plan: Arc::new(plan),
             events,
@@ -330,45 +320,4 @@ async fn refuse_same_database(reader: &mut Connection, writer: &mut Connection) 
             .state("nothing was started")
             .next("check DIFFMIG_SOURCE_URL and DIFFMIG_TARGET_URL"),
     )
-}
-
-async fn describe_queries(
-    connection: &mut Connection,
-    mapping: &Mapping,
-) -> Result<BTreeMap<String, Vec<crate::domain::catalog::Column>>> {
-    let mut columns = BTreeMap::new();
-    for entity in &mapping.entities {
-        if let SourceRelation::Query { query, .. } = &entity.source {
-            let statement = Statement::of_query(query);
-            let described = catalog::describe_query(connection, &entity.name, &statement)
-                .await
-                .map_err(|error| match error.kind() {
-                    Kind::Drift => error
-                        .next("is it the right database? Else correct the query of this entity"),
-                    _ => error,
-                })?;
-            columns.insert(entity.name.clone(), described);
-        }
-    }
-    Ok(columns)
-}
-
-fn source_schemas(mapping: &Mapping) -> Vec<String> {
-    let mut schemas = BTreeSet::from([mapping.source_schema.clone()]);
-    for entity in &mapping.entities {
-        let names = mapping.source_tables(entity);
-        let parsed = names
-            .into_iter()
-            .map(|name| QualifiedName::parse(name, &mapping.source_schema));
-        schemas.extend(parsed.map(|name| name.schema));
-    }
-    schemas.into_iter().collect()
-}
-
-fn target_schemas(mapping: &Mapping) -> Vec<String> {
-    let mut schemas = BTreeSet::from([mapping.target_schema.clone()]);
-    let targets = mapping.entities.iter();
-    schemas
-        .extend(targets.map(|it| QualifiedName::parse(&it.target, &mapping.target_schema).schema));
-    schemas.into_iter().collect()
 }

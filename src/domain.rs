@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod connection;
 pub mod detection;
 pub mod direct;
+pub mod drift;
 pub mod event;
 pub mod expression;
 pub mod identifier;

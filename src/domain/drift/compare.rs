@@ -1,0 +1,307 @@
+//! What differs between a snapshot and the present catalog, without asking whom it concerns.
+
+use super::snapshot::CatalogSnapshot;
+use super::{Difference, What};
+use crate::domain::catalog::{Catalog, Column, ColumnType, Constraint, ForeignKey, Table};
+use crate::domain::connection::Side;
+use crate::domain::identifier::QualifiedName;
+use std::collections::BTreeMap;
+
+/// How alike two names must be for a dropped and a new column to be taken for one.
+const ALIKE: f64 = 0.8;
+
+/// Compares a side with what it looked like.
+pub fn compare(side: Side, before: &CatalogSnapshot, now: &Catalog) -> Vec<Difference> {
+    let mut found = Comparison {
+        side,
+        same_database: before.identity == now.identity,
+        renamed: BTreeMap::new(),
+        found: Vec::new(),
+    };
+    found.find_renamed_tables(before, now);
+    for old in &before.tables {
+        match now.table(&found.name_now(&old.name)) {
+            Some(table) => found.table(old, table),
+            None => found.note(&old.name, What::TableDropped),
+        }
+    }
+    for other in &before.others {
+        if now.table(&found.name_now(&other.name)).is_none() {
+            found.note(&other.name, What::TableDropped);
+        }
+    }
+    for (name, table) in &now.tables {
+        let renamed = found.renamed.values().any(|it| it == name);
+        if !before.knows(name) && !table.is_partition && !renamed {
+            found.note(name, What::TableAdded);
+        }
+    }
+    found.found
+}
+
+/// Tells whether a table has the columns of one that is gone.
+fn is_alike(old: &Table, new: &Table) -> bool {
+    let names = |table: &Table| -> Vec<String> {
+        let columns = table.columns.iter().map(|it| it.name.clone());
+        columns.collect()
+    };
+    names(old) == names(new) && old.primary_key == new.primary_key
+}
+
+/// Tells whether two types are one, however they are printed.
+fn same_type(old: &ColumnType, new: &ColumnType) -> bool {
+    let same = old.base == new.base && old.modifier == new.modifier;
+    same && old.is_domain == new.is_domain && (old.is_builtin || old.display == new.display)
+}
+
+/// Puts one word in the place of another.
+fn with_word(text: &str, from: &str, to: &str) -> String {
+    let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let mut done = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        let after = &rest[at + from.len()..];
+        let whole = !is_part(rest[..at].chars().next_back()) && !is_part(after.chars().next());
+        done.push_str(&rest[..at]);
+        done.push_str(if whole { to } else { from });
+        rest = after;
+    }
+    done + rest
+}
+
+struct Comparison {
+    side: Side,
+    same_database: bool,
+    /// Old names of tables and their new ones.
+    renamed: BTreeMap<QualifiedName, QualifiedName>,
+    found: Vec<Difference>,
+}
+
+impl Comparison {
+    fn name_now(&self, old: &QualifiedName) -> QualifiedName {
+        self.renamed.get(old).unwrap_or(old).clone()
+    }
+
+    fn find_renamed_tables(&mut self, before: &CatalogSnapshot, now: &Catalog) {
+        let others = before.others.iter().map(|it| (&it.name, it.oid, None));
+        let tables = before.tables.iter();
+        let all = tables.map(|it| (&it.name, it.oid, Some(it))).chain(others);
+        for (name, oid, old) in all.filter(|(name, ..)| now.table(name).is_none()) {
+            let new = now.tables.values().find(|it| {
+                let is_same = self.same_database && it.oid == oid;
+                let is_alike = old.is_some_and(|old| is_alike(old, it));
+                !before.knows(&it.name) && (is_same || is_alike)
+            });
+            if let Some(new) = new {
+                self.renamed.insert(name.clone(), new.name.clone());
+                self.note(name, What::TableRenamed(new.name.clone()));
+            }
+        }
+    }
+
+    fn note(&mut self, table: &QualifiedName, what: What) {
+        self.found.push(Difference {
+            side: self.side,
+            table: table.clone(),
+            what,
+        });
+    }
+
+    fn table(&mut self, old: &Table, new: &Table) {
+        // A table that was made anew numbers its columns anew.
+        let numbered = self.same_database && old.oid == new.oid;
+        let renamed = renamed_columns(old, new, numbered);
+        for (from, to) in &renamed {
+            let what = What::ColumnRenamed {
+                from: (*from).clone(),
+                to: (*to).clone(),
+                is_sure: numbered && from.number == to.number,
+            };
+            self.note(&old.name, what);
+            self.column(&old.name, from, to);
+        }
+        for column in &old.columns {
+            let Some(found) = new.column(&column.name) else {
+                if !renamed.iter().any(|(from, _)| from.name == column.name) {
+                    self.note(&old.name, What::ColumnDropped(column.clone()));
+                }
+                continue;
+            };
+            if renamed.iter().any(|(_, to)| to.name == column.name) {
+                continue;
+            }
+            if numbered && column.number != found.number {
+                self.note(&old.name, What::ColumnRecreated(found.clone()));
+            }
+            self.column(&old.name, column, found);
+        }
+        for column in &new.columns {
+            let is_renamed = renamed.iter().any(|(_, to)| to.name == column.name);
+            if old.column(&column.name).is_none() && !is_renamed {
+                self.note(&old.name, What::ColumnAdded(column.clone()));
+            }
+        }
+        let mut new = new.clone();
+        new.primary_key = back(&new.primary_key, &renamed);
+        if old.primary_key != new.primary_key {
+            let what = What::KeyChanged {
+                from: old.primary_key.clone(),
+                to: new.primary_key.clone(),
+            };
+            self.note(&old.name, what);
+        }
+        for it in &mut new.constraints {
+            it.columns = back(&it.columns, &renamed);
+            for (from, to) in &renamed {
+                it.definition = with_word(&it.definition, &to.name, &from.name);
+            }
+        }
+        for it in &mut new.foreign_keys {
+            it.columns = back(&it.columns, &renamed);
+            let before = self.renamed.iter().find(|(_, now)| **now == it.referenced);
+            if let Some((before, _)) = before {
+                it.referenced = before.clone();
+            }
+        }
+        self.constraints(old, &new);
+        self.foreign_keys(old, &new);
+    }
+
+    fn column(&mut self, table: &QualifiedName, old: &Column, new: &Column) {
+        if !same_type(&old.column_type, &new.column_type) {
+            let what = What::ColumnRetyped {
+                from: old.clone(),
+                to: new.clone(),
+            };
+            self.note(table, what);
+        } else {
+            self.labels(table, old, new);
+        }
+        if old.not_null != new.not_null {
+            self.note(table, What::NullsChanged(new.clone()));
+        }
+        if old.is_generated != new.is_generated {
+            self.note(table, What::GeneratedChanged(new.clone()));
+        } else if old.default != new.default || old.has_default != new.has_default {
+            let what = What::DefaultChanged {
+                from: old.default.clone(),
+                to: new.clone(),
+            };
+            self.note(table, what);
+        }
+    }
+
+    fn labels(&mut self, table: &QualifiedName, old: &Column, new: &Column) {
+        let none = Vec::new();
+        let before = old.column_type.enum_labels.as_ref().unwrap_or(&none);
+        let now = new.column_type.enum_labels.as_ref().unwrap_or(&none);
+        for label in before.iter().filter(|it| !now.contains(it)) {
+            self.note(table, What::LabelRemoved(new.clone(), label.clone()));
+        }
+        for label in now.iter().filter(|it| !before.contains(it)) {
+            self.note(table, What::LabelAdded(new.clone(), label.clone()));
+        }
+    }
+
+    fn constraints(&mut self, old: &Table, new: &Table) {
+        // Compared by what they say: a rename of a constraint concerns nobody.
+        let lacks = |all: &[Constraint], it: &Constraint| {
+            !all.iter()
+                .any(|other| other.definition == it.definition && other.columns == it.columns)
+        };
+        for it in old
+            .constraints
+            .iter()
+            .filter(|it| lacks(&new.constraints, it))
+        {
+            self.note(&old.name, What::ConstraintDropped(it.clone()));
+        }
+        for it in new
+            .constraints
+            .iter()
+            .filter(|it| lacks(&old.constraints, it))
+        {
+            self.note(&old.name, What::ConstraintAdded(it.clone()));
+        }
+    }
+
+    fn foreign_keys(&mut self, old: &Table, new: &Table) {
+        let same = |a: &ForeignKey, b: &ForeignKey| {
+            a.columns == b.columns
+                && a.referenced == b.referenced
+                && deeds(a) == deeds(b)
+        };
+        let gone: Vec<&ForeignKey> = old
+            .foreign_keys
+            .iter()
+            .filter(|a| !new.foreign_keys.iter().any(|b| same(a, b)))
+            .collect();
+        let mut come: Vec<&ForeignKey> = new
+            .foreign_keys
+            .iter()
+            .filter(|a| !old.foreign_keys.iter().any(|b| same(a, b)))
+            .collect();
+        for key in gone {
+            let instead = come
+                .iter()
+                .position(|it| it.name == key.name || it.columns == key.columns);
+            let what = match instead {
+                Some(at) => What::ForeignKeyChanged {
+                    from: key.clone(),
+                    to: come.remove(at).clone(),
+                },
+                None => What::ForeignKeyDropped(key.clone()),
+            };
+            self.note(&old.name, what);
+        }
+        for key in come {
+            self.note(&old.name, What::ForeignKeyAdded(key.clone()));
+        }
+    }
+}
+
+/// Gives renamed columns their old names.
+fn back(names: &[String], renamed: &[(&Column, &Column)]) -> Vec<String> {
+    let back = |name: &String| {
+        let renamed = renamed.iter().find(|(_, to)| to.name == *name);
+        renamed.map_or_else(|| name.clone(), |(from, _)| from.name.clone())
+    };
+    names.iter().map(back).collect()
+}
+
+/// What a foreign key does beside checking: what follows its columns when it is printed.
+pub fn deeds(key: &ForeignKey) -> &str {
+    let after = key.definition.rsplit_once(')').map(|(_, after)| after);
+    after.unwrap_or_default().trim()
+}
+
+/// Pairs columns that are gone with new ones that are the same.
+fn renamed_columns<'a>(
+    old: &'a Table,
+    new: &'a Table,
+    numbered: bool,
+) -> Vec<(&'a Column, &'a Column)> {
+    let gone = old.columns.iter().enumerate();
+    let gone: Vec<_> = gone
+        .filter(|(_, it)| new.column(&it.name).is_none())
+        .collect();
+    let come = new.columns.iter().enumerate();
+    let mut come: Vec<_> = come
+        .filter(|(_, it)| old.column(&it.name).is_none())
+        .collect();
+    let mut pairs = Vec::new();
+    for (place, column) in gone {
+        let found = come.iter().position(|(other, it)| {
+            let same_place = match numbered {
+                true => it.number == column.number,
+                false => place == *other && same_type(&column.column_type, &it.column_type),
+            };
+            let alike = strsim::jaro_winkler(&column.name, &it.name) >= ALIKE;
+            same_place || alike && same_type(&column.column_type, &it.column_type)
+        });
+        if let Some(at) = found {
+            pairs.push((column, come.remove(at).1));
+        }
+    }
+    pairs
+}
