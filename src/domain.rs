@@ -16,6 +16,7 @@ pub mod plan;
 pub mod quarantine;
 pub mod resolve;
 pub mod session;
+pub mod suggestion;
 pub mod target_id;
 pub mod tuple;
 pub mod unreadable;

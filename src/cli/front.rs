@@ -46,6 +46,14 @@ impl Front {
         self.open_with(load(&self.input())?).await
     }
 
+    /// Reads flags, environment and the mapping, for commands that look at the databases in their own way.
+    ///
+    /// # Errors
+    /// A missing or malformed URL or mapping.
+    pub fn settings(&self) -> Result<Settings> {
+        load(&self.input())
+    }
+
     /// As [`Front::open`], with settings from elsewhere.
     ///
     /// # Errors

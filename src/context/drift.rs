@@ -1,15 +1,19 @@
 //! How both databases have changed since a session ended well.
 
 use crate::db::control::catalog_snapshot::{self, Latest};
+use crate::db::control::mapping_version;
 use crate::db::server::Connection;
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::connection::Side;
 use crate::domain::drift::{
-    CatalogSnapshot, Change, Difference, Judge, Usage, compare, judge, named_tables,
+    CatalogSnapshot, Change, Difference, Former, Judge, Usage, What, compare, former, judge,
+    named_tables,
 };
 use crate::domain::identifier::QualifiedName;
-use crate::domain::mapping::{Mapping, MappingIssue};
+use crate::domain::mapping::{Mapping, MappingIssue, parse};
+use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
 use crate::error::Result;
+use std::collections::BTreeMap;
 
 /// What is known of the past, what is there now, and the way between.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +22,12 @@ pub struct Drift {
     pub latest: Latest,
     /// What is there now; source and target.
     pub now: Option<(CatalogSnapshot, CatalogSnapshot)>,
+    /// What was there, where it was something else.
+    pub before: Vec<(Side, CatalogSnapshot)>,
     /// What changed, the gravest first.
     pub changes: Vec<Change>,
+    /// What the last session made of each entity, by name, where something is another way now.
+    pub former: BTreeMap<String, ResolvedEntity>,
 }
 
 impl Drift {
@@ -73,12 +81,7 @@ impl Drift {
                 before.push((side, structure));
             }
         }
-        let columns = |name: &QualifiedName| -> Vec<Column> {
-            let before = before.iter().filter(|(side, _)| *side == Side::Source);
-            let before = before.filter_map(|(_, it)| it.table(name));
-            let tables = before.chain(catalogs.0.table(name));
-            tables.flat_map(|it| it.columns.clone()).collect()
-        };
+        let columns = |name: &QualifiedName| columns_of(&before, &catalogs.0, name);
         let usage = Usage::new(mapping, &columns);
         let judge_by = Judge {
             usage: &usage,
@@ -91,8 +94,69 @@ impl Drift {
         Ok(Drift {
             latest,
             now: Some(now),
+            before,
             changes,
+            former: BTreeMap::new(),
         })
+    }
+
+    /// Finds out what the last session made of each entity, when the mapping or a catalog is another one now: row
+    /// hashes of then can only be compared with what is made the same way.
+    ///
+    /// # Errors
+    /// The query fails.
+    pub async fn remember_former(
+        &mut self,
+        connection: &mut Connection,
+        mapping: &Mapping,
+        catalogs: &(Catalog, Catalog),
+    ) -> Result<()> {
+        let same = self.latest.mapping.as_ref() == Some(&mapping.digest);
+        if self.latest.mapping.is_none() || same && self.before.is_empty() {
+            return Ok(());
+        }
+        let Some(applied) = mapping_version::latest(connection).await? else {
+            return Ok(());
+        };
+        let side = |side: Side, now: &Catalog| {
+            let before = self.before.iter().find(|(it, _)| *it == side);
+            before.map_or_else(|| now.clone(), |(_, it)| it.to_catalog(now.server_version))
+        };
+        let source = side(Side::Source, &catalogs.0);
+        let target = side(Side::Target, &catalogs.1);
+        let Ok(mapping) = parse(&applied.text) else {
+            return Ok(());
+        };
+        let catalogs = Catalogs {
+            source: &source,
+            target: &target,
+            // What a query returned then is not known any more.
+            query_columns: &BTreeMap::new(),
+        };
+        let resolved = resolve(&mapping, catalogs).unwrap_or_default();
+        let whole = resolved.into_iter().filter(|entity| {
+            let declared = mapping.entities.iter().find(|it| it.name == entity.name);
+            declared.is_some_and(|it| it.columns.len() == entity.columns.len())
+        });
+        self.former = whole.map(|it| (it.name.clone(), it)).collect();
+        Ok(())
+    }
+
+    /// Returns what the last session made of an entity, as far as the target can still be read that way.
+    pub fn former(&self, now: &ResolvedEntity, target: &Catalog) -> Option<Former> {
+        let old = self.former.get(&now.name)?;
+        let changes = self.changes.iter().map(|it| &it.difference);
+        let own = changes.filter(|it| it.side == Side::Target && it.table == old.target);
+        let renamed = own.filter_map(|it| match &it.what {
+            What::ColumnRenamed { from, to, .. } => Some((from.name.clone(), to.name.clone())),
+            _ => None,
+        });
+        former(old, now, target.table(&now.target)?, &renamed.collect())
+    }
+
+    /// Lists the columns that a source table has or had.
+    pub fn source_columns(&self, source: &Catalog, table: &QualifiedName) -> Vec<Column> {
+        columns_of(&self.before, source, table)
     }
 
     /// Says since when, as `since session 12`.
@@ -114,10 +178,18 @@ impl Drift {
     }
 }
 
+fn columns_of(
+    before: &[(Side, CatalogSnapshot)],
+    source: &Catalog,
+    name: &QualifiedName,
+) -> Vec<Column> {
+    let before = before.iter().filter(|(side, _)| *side == Side::Source);
+    let before = before.filter_map(|(_, it)| it.table(name));
+    let tables = before.chain(source.table(name));
+    tables.flat_map(|it| it.columns.clone()).collect()
+}
+
 fn now(mapping: &Mapping, catalogs: &(Catalog, Catalog)) -> (CatalogSnapshot, CatalogSnapshot) {
     let of = |side, catalog| CatalogSnapshot::of(catalog, &named_tables(mapping, side));
-    (
-        of(Side::Source, &catalogs.0),
-        of(Side::Target, &catalogs.1),
-    )
+    (of(Side::Source, &catalogs.0), of(Side::Target, &catalogs.1))
 }

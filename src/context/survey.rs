@@ -177,7 +177,8 @@ impl Survey {
                 .next("correct the mapping and run the same command again")
         } else {
             let since = drift.since();
-            let what = format!("the databases have changed {since}: the mapping does not fit any more");
+            let what =
+                format!("the databases have changed {since}: the mapping does not fit any more");
             let cause = format!("{issues}\nwhat has changed:\n{}", felt.join("\n"));
             Error::new(Kind::Drift, what).cause(cause).next(
                 "diffmig schema suggest prints what would make it fit; diffmig schema diff shows every change",

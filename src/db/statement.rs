@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod content;
+pub mod ddl;
 pub mod direct;
 pub mod explain;
 pub mod grants;

@@ -1,12 +1,14 @@
 //! How both databases have changed since the last migration, and whom it concerns.
 
 mod compare;
+mod former;
 mod judge;
 mod snapshot;
 mod usage;
 mod words;
 
 pub use compare::{compare, deeds};
+pub use former::{Former, former};
 pub use judge::{Judge, judge};
 pub use snapshot::{CatalogSnapshot, OtherTable};
 pub use usage::{Usage, named_tables};

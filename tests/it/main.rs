@@ -7,6 +7,7 @@ mod crash;
 mod daily;
 mod data_cases;
 mod deletes;
+mod evolution;
 mod explain;
 mod faults;
 mod grants;

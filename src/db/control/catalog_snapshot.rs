@@ -30,6 +30,8 @@ pub struct Latest {
     pub source: Option<Taken>,
     /// The target.
     pub target: Option<Taken>,
+    /// The digest of the mapping that was applied last.
+    pub mapping: Option<String>,
 }
 
 impl Latest {
@@ -63,9 +65,10 @@ pub async fn is_kept(connection: &mut Connection) -> Result<bool> {
 /// # Errors
 /// The query fails.
 pub async fn latest(connection: &mut Connection) -> Result<Latest> {
-    let rows: Vec<(String, String, Option<i32>, DateTime<Utc>)> = answered(
+    let rows: Vec<(String, String, Option<i32>, DateTime<Utc>, Option<String>)> = answered(
         sqlx::query_as(
-            "select distinct on (side) side, digest, last_session, seen_at \
+            "select distinct on (side) side, digest, last_session, seen_at, \
+             (select m.digest from diffmig.mapping_version m order by m.last_at desc limit 1) \
              from diffmig.catalog_snapshot order by side, seen_at desc",
         )
         .fetch_all(connection),
@@ -73,7 +76,8 @@ pub async fn latest(connection: &mut Connection) -> Result<Latest> {
     .await
     .map_err(failed("reading the snapshots of the catalogs"))?;
     let mut latest = Latest::default();
-    for (side, digest, session, seen_at) in rows {
+    for (side, digest, session, seen_at, mapping) in rows {
+        latest.mapping = mapping;
         let taken = Some(Taken {
             digest,
             session,

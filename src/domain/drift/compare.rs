@@ -227,9 +227,7 @@ impl Comparison {
 
     fn foreign_keys(&mut self, old: &Table, new: &Table) {
         let same = |a: &ForeignKey, b: &ForeignKey| {
-            a.columns == b.columns
-                && a.referenced == b.referenced
-                && deeds(a) == deeds(b)
+            a.columns == b.columns && a.referenced == b.referenced && deeds(a) == deeds(b)
         };
         let gone: Vec<&ForeignKey> = old
             .foreign_keys

@@ -141,9 +141,8 @@ impl Judge<'_> {
             Place::Filter | Place::Join => true,
             _ => false,
         };
-        uses.iter().any(|it| {
-            self.has_issue(it) || computed(it) && self.refused.contains(&it.entity.name)
-        })
+        uses.iter()
+            .any(|it| self.has_issue(it) || computed(it) && self.refused.contains(&it.entity.name))
     }
 
     fn target_column(&self, entity: &Entity, rule: &ColumnRule) -> Option<&Column> {

@@ -57,6 +57,16 @@ impl CatalogSnapshot {
         blake3::hash(&text).to_hex()[..32].to_owned()
     }
 
+    /// Makes a catalog of it, for a mapping of that time.
+    pub fn to_catalog(&self, server_version: i32) -> Catalog {
+        let tables = self.tables.iter().map(|it| (it.name.clone(), it.clone()));
+        Catalog {
+            identity: self.identity.clone(),
+            server_version,
+            tables: tables.collect(),
+        }
+    }
+
     /// Finds a table that the mapping named.
     pub fn table(&self, name: &QualifiedName) -> Option<&Table> {
         self.tables.iter().find(|table| table.name == *name)

@@ -4,7 +4,7 @@ use crate::domain::catalog::Column;
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
 use crate::domain::mapping::uses::{Place, source_columns, target_columns};
-use crate::domain::mapping::{ColumnRef, Entity, Mapping, SourceRelation};
+use crate::domain::mapping::{ColumnRef, ColumnRule, Entity, Hop, Mapping, Rule, SourceRelation};
 use std::collections::BTreeSet;
 
 /// A place of an entity that names something.
@@ -38,7 +38,27 @@ fn read_tables(mapping: &Mapping, entity: &Entity) -> Vec<QualifiedName> {
     };
     let names = joined.chain(watched);
     let names = names.map(|name| QualifiedName::parse(name, &mapping.source_schema));
-    names.chain(own_table(mapping, entity)).collect()
+    let hops = hops_of(entity).filter_map(|(_, hop)| hop_table(mapping, hop));
+    names.chain(own_table(mapping, entity)).chain(hops).collect()
+}
+
+fn hops_of(entity: &Entity) -> impl Iterator<Item = (&ColumnRule, &Hop)> {
+    entity.columns.iter().flat_map(|rule| {
+        let hops: &[Hop] = match &rule.rule {
+            Rule::Reference { via, .. } => via,
+            _ => &[],
+        };
+        hops.iter().map(move |hop| (rule, hop))
+    })
+}
+
+/// The table of a hop, which names an entity or a table.
+fn hop_table(mapping: &Mapping, hop: &Hop) -> Option<QualifiedName> {
+    let entity = mapping.entities.iter().find(|it| it.name == hop.relation);
+    match entity {
+        Some(entity) => own_table(mapping, entity),
+        None => Some(QualifiedName::parse(&hop.relation, &mapping.source_schema)),
+    }
 }
 
 fn target_of(mapping: &Mapping, entity: &Entity) -> QualifiedName {
@@ -103,7 +123,12 @@ impl<'m> Usage<'m> {
                     let own = named.filter(|(_, it)| {
                         it.column == column && self.owner(entity, it).as_ref() == Some(table)
                     });
-                    own.map(|(place, _)| place).collect()
+                    let hops = hops_of(entity).filter(|(_, hop)| {
+                        let owner = hop_table(self.mapping, hop);
+                        hop.column == column && owner.as_ref() == Some(table)
+                    });
+                    let hops = hops.map(|(rule, _)| Place::Rule(rule));
+                    own.map(|(place, _)| place).chain(hops).collect()
                 }
                 Side::Target => {
                     let named = target_columns(entity).into_iter();

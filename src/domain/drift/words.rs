@@ -102,7 +102,11 @@ impl What {
             What::NullsChanged(column) => Some(nulls(column.not_null)),
             What::DefaultChanged { to, .. } => to.default.as_deref().map(printable),
             What::GeneratedChanged(column) => {
-                let word = if column.is_generated { "generated" } else { "plain" };
+                let word = if column.is_generated {
+                    "generated"
+                } else {
+                    "plain"
+                };
                 Some(word.to_owned())
             }
             What::KeyChanged { to, .. } => Some(list(to)),

@@ -254,6 +254,7 @@ impl Run<'_> {
                 .into_iter()
                 .map(|it| (it, Mutex::new(true)))
                 .collect(),
+            drift: self.drift,
         };
         session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;

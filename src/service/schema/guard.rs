@@ -27,8 +27,10 @@ pub(crate) async fn look_for_drift(context: &Context) -> Result<Drift> {
 /// # Errors
 /// A change breaks the mapping (exit 13).
 pub(crate) async fn refuse_drift(context: &Context, control: &mut Connection) -> Result<Drift> {
-    let drift = Drift::measure(control, &context.mapping, &context.catalogs, &[], &[]).await?;
-    judged(drift)
+    let (mapping, catalogs) = (&context.mapping, &context.catalogs);
+    let mut drift = judged(Drift::measure(control, mapping, catalogs, &[], &[]).await?)?;
+    drift.remember_former(control, mapping, catalogs).await?;
+    Ok(drift)
 }
 
 fn judged(drift: Drift) -> Result<Drift> {

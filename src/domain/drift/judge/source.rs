@@ -75,10 +75,8 @@ impl Judge<'_> {
     fn renamed(&self, table: &QualifiedName, from: &Column, to: &Column) -> Verdict {
         let uses = self.uses(SIDE, table, from);
         if !uses.is_empty() {
-            return Verdict::breaking(format!("named by {}", places(&uses))).fix(format!(
-                "write {} in its place",
-                printable(&to.name)
-            ));
+            return Verdict::breaking(format!("named by {}", places(&uses)))
+                .fix(format!("write {} in its place", printable(&to.name)));
         }
         self.unread(table, to)
     }
@@ -148,12 +146,14 @@ impl Judge<'_> {
             .iter()
             .map(|name| format!("\"{}\"", printable(name)))
             .collect();
-        Verdict::breaking(format!("the ledger of {} has the old key", moved.join(", "))).fix(
-            format!(
-                "add `key = [{}]` to its section, as long as that is unique",
-                quoted.join(", ")
-            ),
-        )
+        Verdict::breaking(format!(
+            "the ledger of {} has the old key",
+            moved.join(", ")
+        ))
+        .fix(format!(
+            "add `key = [{}]` to its section, as long as that is unique",
+            quoted.join(", ")
+        ))
     }
 
     /// A key that the mapping names is unique only as long as something says so.

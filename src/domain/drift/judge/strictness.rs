@@ -3,14 +3,23 @@
 use crate::domain::catalog::ColumnType;
 use crate::domain::mapping::{ColumnRule, Rule};
 use crate::domain::resolve::Conversion;
-use crate::domain::resolve::conversion::{check_of_computed, convert};
+use crate::domain::resolve::conversion::{Terms, check_of_computed, convert};
 
 /// Finds what a value of a rule must pass on its way into a type; `None` when it cannot go there at all.
 fn conversion(rule: &ColumnRule, from: Option<&ColumnType>, to: &ColumnType) -> Option<Conversion> {
-    let is_plain = matches!(rule.rule, Rule::Column(_) | Rule::JsonParse { .. });
-    match from.filter(|_| is_plain && rule.codes.is_none() && rule.normalize.is_empty()) {
+    let is_plain = matches!(rule.rule, Rule::Column(_))
+        && rule.codes.is_none()
+        && rule.normalize.is_empty()
+        && rule.scale.is_none()
+        && rule.clamp.is_none()
+        && rule.truncate.is_none();
+    let terms = Terms {
         // Which zone does not matter here.
-        Some(from) => convert(from, to, Some("UTC")).ok(),
+        time_zone: Some("UTC"),
+        allow_loss: rule.allow_loss,
+    };
+    match from.filter(|_| is_plain) {
+        Some(from) => convert(from, to, terms).ok(),
         None => Some(check_of_computed(to)),
     }
 }
@@ -18,9 +27,9 @@ fn conversion(rule: &ColumnRule, from: Option<&ColumnType>, to: &ColumnType) -> 
 fn limit(conversion: &Conversion) -> Option<(i128, i128)> {
     let wide = |number: i64| i128::from(number);
     match conversion {
-        Conversion::IntegerRange(low, high) | Conversion::TextToInteger(low, high) => {
-            Some((wide(*low), wide(*high)))
-        }
+        Conversion::IntegerRange(low, high)
+        | Conversion::TextToInteger(low, high)
+        | Conversion::NumberToInteger { low, high, .. } => Some((wide(*low), wide(*high))),
         Conversion::TextLength(length) => Some((0, i128::from(*length))),
         _ => None,
     }
@@ -35,13 +44,9 @@ fn is_stricter(old: &Conversion, new: &Conversion) -> bool {
         (Conversion::EnumLabels(old), Conversion::EnumLabels(new)) => {
             old.iter().any(|label| !new.contains(label))
         }
-        (
-            Conversion::NumericRange { precision, scale },
-            Conversion::NumericRange {
-                precision: new_precision,
-                scale: new_scale,
-            },
-        ) => new_precision - new_scale < precision - scale || new_scale < scale,
+        (Conversion::NumericRange(old), Conversion::NumericRange(new)) => {
+            new.precision - new.scale < old.precision - old.scale || new.scale < old.scale
+        }
         (old, new) => match (limit(old), limit(new)) {
             (Some(old), Some(new)) => new.0 > old.0 || new.1 < old.1,
             _ => true,
@@ -91,6 +96,7 @@ fn is_less_precise(old: &ColumnType, new: &ColumnType) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::resolve::conversion::Digits;
 
     #[test]
     fn fewer_values_pass_a_smaller_range_and_a_shorter_text() {
@@ -102,7 +108,13 @@ mod tests {
         assert!(!is_stricter(&small, &large));
         assert!(is_stricter(&Conversion::Cast, &Conversion::TextLength(3)));
         assert!(!is_stricter(&Conversion::TextLength(3), &Conversion::Cast));
-        let numeric = |precision, scale| Conversion::NumericRange { precision, scale };
+        let numeric = |precision, scale| {
+            Conversion::NumericRange(Digits {
+                precision,
+                scale,
+                is_exact: false,
+            })
+        };
         assert!(is_stricter(&numeric(8, 4), &numeric(8, 2)));
         assert!(!is_stricter(&numeric(8, 2), &numeric(9, 3)));
     }

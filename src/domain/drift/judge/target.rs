@@ -160,10 +160,11 @@ impl Judge<'_> {
         match (self.is_refused(&uses), gives_null) {
             (true, _) => Verdict::breaking(format!("{} may write NULL", places(&uses)))
                 .fix("use missing = \"hold\" or \"quarantine\""),
-            (false, true) => {
-                Verdict::loss(format!("rows without a value for {} are set aside", places(&uses)))
-                    .fix("add `default` to the rule")
-            }
+            (false, true) => Verdict::loss(format!(
+                "rows without a value for {} are set aside",
+                places(&uses)
+            ))
+            .fix("add `default` to the rule"),
             (false, false) => Verdict::harmless("its rule always gives a value"),
         }
     }
@@ -223,12 +224,17 @@ impl Judge<'_> {
             return self.bound(table, to);
         }
         match deeds(to).contains("ON DELETE") && !deeds(to).contains("ON DELETE RESTRICT") {
-            true => Verdict::harmless("diffmig leaves rows alone whose deletion would touch others"),
+            true => {
+                Verdict::harmless("diffmig leaves rows alone whose deletion would touch others")
+            }
             false => Verdict::harmless(""),
         }
     }
 }
 
 fn is_always_there(rule: &Rule) -> bool {
-    matches!(rule, Rule::Const(Literal::Text(_) | Literal::Number(_) | Literal::Bool(_)))
+    matches!(
+        rule,
+        Rule::Const(Literal::Text(_) | Literal::Number(_) | Literal::Bool(_))
+    )
 }
