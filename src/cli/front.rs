@@ -4,7 +4,7 @@ use super::args::Globals;
 use super::output::Output;
 use super::progress::Progress;
 use crate::config::{Settings, SettingsInput, environment, load};
-use crate::context::{Context, Interrupt, Server};
+use crate::context::{Context, Interrupt, Server, Survey};
 use crate::domain::mapping::Mapping;
 use crate::error::Result;
 
@@ -46,12 +46,13 @@ impl Front {
         self.open_with(load(&self.input())?).await
     }
 
-    /// Reads flags, environment and the mapping, for commands that look at the databases in their own way.
+    /// Looks at both databases, for commands that want to know what of the mapping does not fit.
     ///
     /// # Errors
-    /// A missing or malformed URL or mapping.
-    pub fn settings(&self) -> Result<Settings> {
-        load(&self.input())
+    /// Settings or connections.
+    pub async fn survey(&self) -> Result<Survey> {
+        let taken = Box::pin(Survey::take(load(&self.input())?)).await;
+        taken.map_err(|error| error.state("nothing was started"))
     }
 
     /// As [`Front::open`], with settings from elsewhere.

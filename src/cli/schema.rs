@@ -86,7 +86,7 @@ async fn run_diff(front: &Front, args: &DiffArgs) -> Ended {
     let request = DiffRequest {
         accept: args.accept,
     };
-    let found = Box::pin(diff(front.settings()?, &request)).await?;
+    let found = Box::pin(diff(front.survey().await?, &request)).await?;
     let output = &front.output;
     match output.format {
         Format::Json => output.document("schema diff", &found)?,
@@ -226,7 +226,7 @@ async fn run_suggest(front: &Front, args: &SuggestArgs) -> Ended {
     let request = SuggestRequest {
         ignore_new: args.ignore_new,
     };
-    let mut found = Box::pin(suggest(front.settings()?, &request)).await?;
+    let mut found = Box::pin(suggest(front.survey().await?, &request)).await?;
     if let Some(directory) = &args.write {
         write(&mut found, directory)?;
     }

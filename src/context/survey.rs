@@ -84,6 +84,12 @@ impl Survey {
         Ok(survey)
     }
 
+    /// Returns the name of the mapping file.
+    pub fn file_name(&self) -> String {
+        let name = self.config.file_name().map(|it| it.to_string_lossy());
+        name.unwrap_or_default().into_owned()
+    }
+
     /// Binds a mapping, this one or another, to the databases as they are.
     ///
     /// # Errors

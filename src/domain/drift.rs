@@ -86,6 +86,15 @@ pub enum What {
     LabelAdded(Column, String),
     /// It has lost one.
     LabelRemoved(Column, String),
+    /// One has another name, in the rows as well.
+    LabelRenamed {
+        /// The column.
+        column: Column,
+        /// The old label.
+        from: String,
+        /// The new one.
+        to: String,
+    },
 }
 
 /// A difference between then and now.

@@ -195,10 +195,27 @@ impl Comparison {
         let none = Vec::new();
         let before = old.column_type.enum_labels.as_ref().unwrap_or(&none);
         let now = new.column_type.enum_labels.as_ref().unwrap_or(&none);
-        for label in before.iter().filter(|it| !now.contains(it)) {
-            self.note(table, What::LabelRemoved(new.clone(), label.clone()));
+        let gone = before.iter().filter(|it| !now.contains(it));
+        let mut come: Vec<&String> = now.iter().filter(|it| !before.contains(it)).collect();
+        for label in gone {
+            let place = before.iter().position(|it| it == label);
+            let same_place = place.and_then(|place| now.get(place));
+            // Labels keep their order, so of as many as before, a new one in the old place is the old one.
+            let renamed = same_place.filter(|it| before.len() == now.len() && come.contains(it));
+            let what = match renamed {
+                Some(to) => {
+                    come.retain(|it| *it != to);
+                    What::LabelRenamed {
+                        column: new.clone(),
+                        from: label.clone(),
+                        to: to.clone(),
+                    }
+                }
+                None => What::LabelRemoved(new.clone(), label.clone()),
+            };
+            self.note(table, what);
         }
-        for label in now.iter().filter(|it| !before.contains(it)) {
+        for label in come {
             self.note(table, What::LabelAdded(new.clone(), label.clone()));
         }
     }

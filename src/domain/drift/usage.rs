@@ -39,7 +39,10 @@ fn read_tables(mapping: &Mapping, entity: &Entity) -> Vec<QualifiedName> {
     let names = joined.chain(watched);
     let names = names.map(|name| QualifiedName::parse(name, &mapping.source_schema));
     let hops = hops_of(entity).filter_map(|(_, hop)| hop_table(mapping, hop));
-    names.chain(own_table(mapping, entity)).chain(hops).collect()
+    names
+        .chain(own_table(mapping, entity))
+        .chain(hops)
+        .collect()
 }
 
 fn hops_of(entity: &Entity) -> impl Iterator<Item = (&ColumnRule, &Hop)> {

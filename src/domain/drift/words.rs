@@ -47,6 +47,7 @@ impl What {
             What::ForeignKeyChanged { .. } => "foreign_key_changed",
             What::LabelAdded(..) => "label_added",
             What::LabelRemoved(..) => "label_removed",
+            What::LabelRenamed { .. } => "label_renamed",
         }
     }
 
@@ -65,6 +66,7 @@ impl What {
             | What::DefaultChanged { to: column, .. }
             | What::ColumnRetyped { to: column, .. }
             | What::ColumnRenamed { from: column, .. }
+            | What::LabelRenamed { column, .. }
             | What::LabelAdded(column, _)
             | What::LabelRemoved(column, _) => Some(&column.name),
             What::ConstraintAdded(it) | What::ConstraintDropped(it) => Some(&it.name),
@@ -87,7 +89,9 @@ impl What {
             What::ForeignKeyDropped(it) | What::ForeignKeyChanged { from: it, .. } => {
                 Some(written(it))
             }
-            What::LabelRemoved(_, label) => Some(printable(label)),
+            What::LabelRemoved(_, label) | What::LabelRenamed { from: label, .. } => {
+                Some(printable(label))
+            }
             _ => None,
         }
     }
@@ -112,7 +116,9 @@ impl What {
             What::KeyChanged { to, .. } => Some(list(to)),
             What::ConstraintAdded(it) => Some(printable(&it.definition)),
             What::ForeignKeyAdded(it) | What::ForeignKeyChanged { to: it, .. } => Some(written(it)),
-            What::LabelAdded(_, label) => Some(printable(label)),
+            What::LabelAdded(_, label) | What::LabelRenamed { to: label, .. } => {
+                Some(printable(label))
+            }
             _ => None,
         }
     }
@@ -168,6 +174,9 @@ impl Difference {
             }
             What::LabelAdded(..) => format!("the enum of {name} of {table} has a new label {now}"),
             What::LabelRemoved(..) => format!("the enum of {name} of {table} has lost label {was}"),
+            What::LabelRenamed { .. } => {
+                format!("label {was} of the enum of {name} of {table} was renamed to {now}")
+            }
         };
         format!("{}: {text}", self.side.word())
     }

@@ -84,8 +84,7 @@ impl Builder<'_> {
             allow_loss: false,
         };
         if let (Some(found), None) = (&found, &parent)
-            && let Err((message, advice)) =
-                convert(&column.column_type, &found.column_type, terms)
+            && let Err((message, advice)) = convert(&column.column_type, &found.column_type, terms)
         {
             self.notes.push(format!(
                 "{}: {} is new, and the target has a column of this name: {message} ({advice})",

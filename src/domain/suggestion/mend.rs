@@ -1,6 +1,6 @@
 //! What helps against single changes: types, labels, keys.
 
-use super::text::string;
+use super::text::{key, string};
 use super::{Builder, Deed, Wish};
 use crate::domain::catalog::Column;
 use crate::domain::connection::Side;
@@ -40,6 +40,12 @@ impl Builder<'_> {
             (Side::Target, What::LabelRemoved(column, label)) => {
                 let wish = label_wish(table, column, label, "the mapping writes it");
                 self.wish(wish);
+            }
+            (Side::Source, What::LabelRenamed { column, from, to }) => {
+                self.rename_code(table, column, from, to);
+            }
+            (Side::Target, What::LabelRenamed { column, from, to }) => {
+                self.rename_label(table, column, from, to);
             }
             (_, What::ColumnAdded(_) | What::ColumnDropped(_) | What::ColumnRenamed { .. }) => {}
             (_, What::TableRenamed(_)) => {}
@@ -119,6 +125,54 @@ impl Builder<'_> {
                     "{}: its ledger has the old key, which must still be unique and not NULL",
                     entity.name
                 ));
+            }
+        }
+    }
+
+    /// A label of a target enum has another name, in its rows as well: rules write that.
+    fn rename_label(&mut self, table: &QualifiedName, column: &Column, from: &str, to: &str) {
+        for it in self
+            .wanted
+            .usage
+            .of_column(Side::Target, table, &column.name)
+        {
+            let path = ["columns", column.name.as_str()];
+            let Some(entry) = self.text.entry(&it.entity.name, &path) else {
+                continue;
+            };
+            let is_here = self.text.rename_text(&entry.value, from, to);
+            if !is_here {
+                self.notes.push(format!(
+                    "{}.{}: \"{}\" is called \"{}\" in the target; say which value becomes it",
+                    it.entity.name,
+                    it.place.path(),
+                    printable(from),
+                    printable(to)
+                ));
+            }
+        }
+    }
+
+    /// A label of a source enum has another name, in its rows as well: codes translate that.
+    fn rename_code(&mut self, table: &QualifiedName, column: &Column, from: &str, to: &str) {
+        for it in self
+            .wanted
+            .usage
+            .of_column(Side::Source, table, &column.name)
+        {
+            let Place::Rule(rule) = it.place else {
+                continue;
+            };
+            let path = ["columns", rule.target.as_str(), "codes", from];
+            match self.text.entry(&it.entity.name, &path) {
+                Some(entry) => self.text.replace(entry.key, key(to)),
+                None => self.notes.push(format!(
+                    "{}.{}: \"{}\" is called \"{}\" in the source; say what becomes of it",
+                    it.entity.name,
+                    it.place.path(),
+                    printable(from),
+                    printable(to)
+                )),
             }
         }
     }

@@ -215,6 +215,23 @@ impl<'t> MappingText<'t> {
         }
     }
 
+    /// Puts another text in the place of one, wherever a value says just that; tells whether it does.
+    pub fn rename_text(&mut self, value: &Range<usize>, from: &str, to: &str) -> bool {
+        let (written, inside) = (string(from), self.part(value));
+        let found = inside.match_indices(&written).map(|(at, _)| at);
+        // A quoted key of an inline table stands before an equals sign.
+        let is_value = |at: &usize| {
+            let after = inside[at + written.len()..].trim_start();
+            !after.starts_with('=')
+        };
+        let found: Vec<usize> = found.filter(is_value).collect();
+        for at in &found {
+            let start = value.start + at;
+            self.replace(start..start + written.len(), string(to));
+        }
+        !found.is_empty()
+    }
+
     /// Returns the text with all edits.
     pub fn finish(mut self) -> String {
         let mut order: Vec<usize> = (0..self.edits.len()).collect();

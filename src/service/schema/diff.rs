@@ -1,6 +1,5 @@
 //! Both databases beside what the last session saw.
 
-use crate::config::Settings;
 use crate::context::{Drift, Survey};
 use crate::db::control::catalog_snapshot::{self, Taken};
 use crate::db::control::{mapping_version, schema};
@@ -147,8 +146,7 @@ pub(super) struct Looked {
 }
 
 /// Looks at both databases, lets the source check the projections, and compares.
-pub(super) async fn look(settings: Settings) -> Result<Looked> {
-    let mut survey = Survey::take(settings).await?;
+pub(super) async fn look(mut survey: Survey) -> Result<Looked> {
     let mut problems: Vec<Problem> = survey.issues.iter().map(Problem::from).collect();
     let mut refused = Vec::new();
     for (name, error) in survey.refusals().await? {
@@ -174,15 +172,13 @@ pub(super) async fn look(settings: Settings) -> Result<Looked> {
 ///
 /// # Errors
 /// A database cannot be read; or what does not fit should be accepted (exit 13).
-pub async fn diff(settings: Settings, request: &DiffRequest) -> Result<SchemaDiff> {
-    let config = settings.config.clone();
-    let mut looked = look(settings).await?;
+pub async fn diff(survey: Survey, request: &DiffRequest) -> Result<SchemaDiff> {
+    let mut looked = look(survey).await?;
     let (survey, drift) = (&mut looked.survey, &looked.drift);
     let mut mapping_patch = None;
     if drift.latest.of(Side::Target).is_some() {
         let applied = mapping_version::latest(&mut survey.writer).await?;
-        let file = config.file_name().map(|it| it.to_string_lossy());
-        let file = file.unwrap_or_default();
+        let file = survey.file_name();
         mapping_patch = applied.map(|it| unified(&file, &it.text, &survey.mapping.text));
     }
     if request.accept {

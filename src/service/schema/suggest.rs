@@ -1,7 +1,7 @@
 //! A patch of the mapping and SQL for the target that would make both fit. Neither is carried out.
 
 use super::diff::{Looked, Problem, look};
-use crate::config::Settings;
+use crate::context::Survey;
 use crate::db::statement::ddl;
 use crate::domain::drift::Usage;
 use crate::domain::identifier::{printable, quote_identifier};
@@ -51,15 +51,11 @@ pub struct SchemaSuggestion {
 ///
 /// # Errors
 /// A database cannot be read.
-pub async fn suggest(settings: Settings, request: &SuggestRequest) -> Result<SchemaSuggestion> {
-    let config = settings.config.clone();
-    let looked = look(settings).await?;
+pub async fn suggest(survey: Survey, request: &SuggestRequest) -> Result<SchemaSuggestion> {
+    let looked = look(survey).await?;
     let suggestion = work(&looked, request);
     let mapping = &looked.survey.mapping;
-    let file = config
-        .file_name()
-        .map(|it| it.to_string_lossy().into_owned());
-    let file = file.unwrap_or_default();
+    let file = looked.survey.file_name();
     let patch = unified(&file, &mapping.text, &suggestion.text);
     let left = match patch.is_empty() && suggestion.wishes.is_empty() {
         true => looked.problems.clone(),

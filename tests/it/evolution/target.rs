@@ -166,7 +166,7 @@ async fn a_foreign_key_to_another_table_is_refused_until_it_is_accepted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_label_that_the_mapping_writes_is_wanted_back() {
+async fn labels_that_the_mapping_writes_are_followed_or_wanted_back() {
     let bench = night().await;
     bench.edit(
         "\nmood = {}",
@@ -181,12 +181,13 @@ async fn a_label_that_the_mapping_writes_is_wanted_back() {
         )
         .await;
     let wanted = [
-        "breaking target people.mood label_removed",
+        "breaking target people.mood label_renamed",
         "loss target people.name column_retyped",
-        "harmless target people.mood label_added",
     ];
     assert_eq!(bench.drift(13).await, wanted);
-    bench.refuses(&["has lost label sad"]).await;
+    bench
+        .refuses(&["label sad of the enum of mood of public.people was renamed to blue"])
+        .await;
     let suggestion = bench.follow(&[], 0).await;
     let sql = suggestion["sql"]["text"].as_str().unwrap();
     assert!(
@@ -194,10 +195,35 @@ async fn a_label_that_the_mapping_writes_is_wanted_back() {
         "{sql}"
     );
     bench.settle().await;
+    bench
+        .on(
+            Side::Target,
+            "create type fewer as enum ('blue', 'calm');
+             alter table people alter mood type fewer using mood::text::fewer;
+             drop type mood; alter type fewer rename to mood",
+        )
+        .await;
+    let found = bench.drift(13).await;
     assert_eq!(
-        bench
-            .in_target("select count(*) from people where mood = 'sad'")
-            .await,
-        20
+        found[0], "breaking target people.mood label_removed",
+        "{found:?}"
     );
+    bench.refuses(&["has lost label loud"]).await;
+    bench.follow(&[], 0).await;
+    bench
+        .on(
+            Side::Source,
+            "alter type mood rename value 'loud' to 'noisy'; update person set mood = 'noisy' where id = 1",
+        )
+        .await;
+    assert!(
+        bench
+            .drift(13)
+            .await
+            .contains(&"loss source person.mood label_renamed".to_owned())
+    );
+    bench.follow(&[], 0).await;
+    bench.settle().await;
+    let moods = "select string_agg(mood || ' ' || n, ',' order by mood) from (select mood::text, count(*) as n from people group by 1) m";
+    assert_eq!(bench.text_in_target(moods).await, "blue 19,loud 1");
 }

@@ -54,11 +54,9 @@ impl Judge<'_> {
         &self,
         table: &QualifiedName,
         column: &Column,
-        label: &str,
+        fix: String,
     ) -> Verdict {
         let uses = self.uses(Side::Target, table, column);
-        let display = printable(&column.column_type.display);
-        let fix = format!("alter type {display} add value '{}'", printable(label));
         if self.is_refused(&uses) {
             return Verdict::breaking(format!("{} writes it", places(&uses))).fix(fix);
         }

@@ -29,7 +29,10 @@ impl Judge<'_> {
             What::DefaultChanged { .. } | What::GeneratedChanged(_) => Verdict::harmless(""),
             What::KeyChanged { from, .. } => self.rekeyed(table, from),
             What::ConstraintDropped(it) => self.unguarded(table, it),
-            What::LabelAdded(column, label) => self.new_label(table, column, label),
+            What::LabelAdded(column, label)
+            | What::LabelRenamed {
+                column, to: label, ..
+            } => self.new_label(table, column, label),
             What::ConstraintAdded(_)
             | What::LabelRemoved(..)
             | What::ForeignKeyAdded(_)

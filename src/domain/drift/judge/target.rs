@@ -42,7 +42,16 @@ impl Judge<'_> {
             What::ConstraintAdded(it) => self.constrained(table, it),
             What::ForeignKeyAdded(it) => self.bound(table, it),
             What::ForeignKeyChanged { from, to } => self.rebound(table, from, to),
-            What::LabelRemoved(column, label) => self.lost_label(table, column, label),
+            What::LabelRemoved(column, label) => {
+                let display = printable(&column.column_type.display);
+                let fix = format!("alter type {display} add value '{}'", printable(label));
+                self.lost_label(table, column, fix)
+            }
+            What::LabelRenamed { column, to, .. } => self.lost_label(
+                table,
+                column,
+                format!("write {} in its place", printable(to)),
+            ),
             What::ConstraintDropped(_) | What::ForeignKeyDropped(_) | What::LabelAdded(..) => {
                 Verdict::harmless("")
             }
