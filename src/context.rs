@@ -138,7 +138,9 @@ impl Context {
         let on_target = refuse_row_security(&target, &mut writer, &entities);
         // What is wrong with the source is said first, whichever server is quicker.
         let (on_source, on_target) = tokio::join!(on_source, on_target);
-        on_source.and(on_target)?;
+        if let Err(error) = on_source.and(on_target) {
+            return Err(Drift::explain(error, &mut writer, &mapping, &catalogs).await);
+        }
         let plan = plan(&entities).map_err(|cycle| refuse_circle(&cycle))?;
         Ok(Context {
             source,

@@ -6,13 +6,13 @@ use crate::db::server::Connection;
 use crate::domain::catalog::{Catalog, Column};
 use crate::domain::connection::Side;
 use crate::domain::drift::{
-    CatalogSnapshot, Change, Difference, Former, Judge, Usage, What, compare, former, judge,
-    named_tables,
+    CatalogSnapshot, Change, Difference, Former, Judge, Severity, Usage, What, compare, former,
+    judge, named_tables,
 };
 use crate::domain::identifier::QualifiedName;
 use crate::domain::mapping::{Mapping, MappingIssue, parse};
 use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use std::collections::BTreeMap;
 
 /// What is known of the past, what is there now, and the way between.
@@ -157,6 +157,41 @@ impl Drift {
     /// Lists the columns that a source table has or had.
     pub fn source_columns(&self, source: &Catalog, table: &QualifiedName) -> Vec<Column> {
         columns_of(&self.before, source, table)
+    }
+
+    /// Adds to a refusal of the source what has changed, when that is what it is about.
+    pub(super) async fn explain(
+        error: Error,
+        connection: &mut Connection,
+        mapping: &Mapping,
+        catalogs: &(Catalog, Catalog),
+    ) -> Error {
+        if !matches!(error.kind(), Kind::Drift | Kind::Unexpected) {
+            return error;
+        }
+        let entities = mapping.entities.iter().map(|it| &it.name);
+        let refused: Vec<String> = entities
+            .filter(|it| error.what().contains(*it))
+            .cloned()
+            .collect();
+        let looked = Drift::look(connection, mapping, catalogs, &[], &refused).await;
+        // What cannot be found out about the past does not change what is wrong now.
+        let drift = looked.unwrap_or_default();
+        let felt = drift
+            .changes
+            .iter()
+            .filter(|it| it.severity > Severity::Harmless);
+        let felt: Vec<String> = felt.map(Drift::line).collect();
+        if felt.is_empty() {
+            return error;
+        }
+        let cause = error.cause_text().unwrap_or_default();
+        let cause = format!(
+            "{cause}\nwhat has changed {}:\n{}",
+            drift.since(),
+            felt.join("\n")
+        );
+        error.cause(cause)
     }
 
     /// Says since when, as `since session 12`.

@@ -82,9 +82,12 @@ async fn detect_once(
 ) -> Result<Detection> {
     let entities = context.select(&request.selection)?;
     require_updated_at(request, &entities)?;
-    let drift = look_for_drift(context).await?;
+    let watched = watched(&entities);
+    let (snapshot, drift) = tokio::try_join!(
+        Snapshot::take(&context.source, &watched),
+        look_for_drift(context)
+    )?;
     say_drift(context, &drift);
-    let snapshot = Snapshot::take(&context.source, &watched(&entities)).await?;
     let _watch = Watch::start(context, snapshot.holders(), patience);
     let detection = detect_in(context, request, &snapshot).await?;
     snapshot.release().await?;

@@ -320,3 +320,158 @@ fn renamed_columns<'a>(
     }
     pairs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::catalog::{DatabaseIdentity, RelationKind};
+    use crate::domain::drift::CatalogSnapshot;
+    use std::collections::BTreeSet;
+
+    fn column(name: &str, number: i16, base: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            column_type: ColumnType {
+                display: base.to_owned(),
+                base: base.to_owned(),
+                modifier: String::new(),
+                enum_labels: None,
+                is_domain: false,
+                is_builtin: true,
+            },
+            not_null: false,
+            has_default: false,
+            is_generated: false,
+            identity_always: false,
+            number,
+            default: None,
+        }
+    }
+
+    fn catalog(oid: i64, columns: Vec<Column>) -> Catalog {
+        let name = QualifiedName::new("public", "t");
+        let table = Table {
+            name: name.clone(),
+            oid,
+            kind: RelationKind::Table,
+            columns,
+            primary_key: vec!["id".to_owned()],
+            referrers: Vec::new(),
+            foreign_keys: Vec::new(),
+            unique_columns: Vec::new(),
+            constraints: Vec::new(),
+            is_partition: false,
+            estimated_rows: 7,
+        };
+        Catalog {
+            identity: DatabaseIdentity {
+                system_identifier: "7".to_owned(),
+                database_oid: 5,
+                database: "shop".to_owned(),
+            },
+            server_version: 150_000,
+            tables: BTreeMap::from([(name, table)]),
+        }
+    }
+
+    fn words(before: &Catalog, now: &Catalog) -> Vec<String> {
+        let named: BTreeSet<QualifiedName> = before.tables.keys().cloned().collect();
+        let before = CatalogSnapshot::of(before, &named);
+        let found = compare(Side::Source, &before, now);
+        let words =
+            |it: &Difference| format!("{} {}", it.what.word(), it.what.name().unwrap_or(""));
+        found.iter().map(words).collect()
+    }
+
+    #[test]
+    fn a_column_that_kept_its_number_was_renamed_whatever_its_name() {
+        let before = catalog(1, vec![column("id", 1, "int4"), column("phone", 2, "text")]);
+        let now = catalog(1, vec![column("id", 1, "int4"), column("zzz", 2, "text")]);
+        assert_eq!(words(&before, &now), ["column_renamed phone"]);
+        // In a table that was made anew, the place and the type must do.
+        let anew = catalog(2, vec![column("id", 1, "int4"), column("zzz", 2, "text")]);
+        assert_eq!(words(&before, &anew), ["column_renamed phone"]);
+        let other = catalog(2, vec![column("id", 1, "int4"), column("zzz", 2, "int4")]);
+        assert_eq!(
+            words(&before, &other),
+            ["column_dropped phone", "column_added zzz"]
+        );
+    }
+
+    #[test]
+    fn a_column_of_another_number_is_renamed_only_when_its_name_is_alike() {
+        let before = catalog(1, vec![column("id", 1, "int4"), column("phone", 2, "text")]);
+        let like = catalog(
+            1,
+            vec![column("id", 1, "int4"), column("phone_no", 3, "text")],
+        );
+        assert_eq!(words(&before, &like), ["column_renamed phone"]);
+        let unlike = catalog(1, vec![column("id", 1, "int4"), column("city", 3, "text")]);
+        assert_eq!(
+            words(&before, &unlike),
+            ["column_dropped phone", "column_added city"]
+        );
+    }
+
+    #[test]
+    fn a_column_that_was_made_anew_is_another_one() {
+        let before = catalog(1, vec![column("id", 1, "int4"), column("phone", 2, "text")]);
+        let anew = catalog(1, vec![column("id", 1, "int4"), column("phone", 3, "text")]);
+        assert_eq!(words(&before, &anew), ["column_recreated phone"]);
+        // A restored dump numbers its columns anew, and its tables as well.
+        let restored = catalog(9, vec![column("id", 1, "int4"), column("phone", 3, "text")]);
+        assert_eq!(words(&before, &restored), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_constraint_says_is_compared_and_not_how_it_is_called() {
+        let mut before = catalog(1, vec![column("id", 1, "int4"), column("phone", 2, "text")]);
+        let mut now = catalog(1, vec![column("id", 1, "int4"), column("tel", 2, "text")]);
+        let check = |name: &str, column: &str| Constraint {
+            name: name.to_owned(),
+            columns: vec![column.to_owned()],
+            definition: format!("CHECK (({column} <> ''::text))"),
+        };
+        for table in before.tables.values_mut() {
+            table.constraints.push(check("a", "phone"));
+        }
+        for table in now.tables.values_mut() {
+            table.constraints.push(check("b", "tel"));
+            table.constraints.push(check("c", "id"));
+        }
+        assert_eq!(
+            words(&before, &now),
+            ["column_renamed phone", "constraint_added c"]
+        );
+    }
+
+    #[test]
+    fn a_label_in_an_old_place_is_the_old_one_under_another_name() {
+        let labelled = |labels: [&str; 3]| {
+            let mut it = column("mood", 2, "mood");
+            it.column_type.enum_labels = Some(labels.map(str::to_owned).to_vec());
+            catalog(1, vec![column("id", 1, "int4"), it])
+        };
+        let before = labelled(["a", "b", "c"]);
+        assert_eq!(
+            words(&before, &labelled(["a", "x", "c"])),
+            ["label_renamed mood"]
+        );
+        assert_eq!(
+            words(&before, &labelled(["a", "c", "d"])),
+            ["label_removed mood", "label_added mood"]
+        );
+    }
+
+    #[test]
+    fn counts_are_no_structure() {
+        let before = catalog(1, vec![column("id", 1, "int4")]);
+        let mut now = before.clone();
+        for table in now.tables.values_mut() {
+            table.estimated_rows = 9_000;
+        }
+        let named: BTreeSet<QualifiedName> = before.tables.keys().cloned().collect();
+        let digest = |it: &Catalog| CatalogSnapshot::of(it, &named).digest();
+        assert_eq!(digest(&before), digest(&now));
+    }
+}

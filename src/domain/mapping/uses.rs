@@ -3,8 +3,8 @@
 use super::column::{ColumnRef, ColumnRule, JsonMember, Rule};
 use super::dedupe::Dedupe;
 use super::entity::{DeletePolicy, Entity};
-use super::validate::Demand;
 use super::template::TemplatePart;
+use super::validate::Demand;
 use crate::domain::expression::Expression;
 
 /// A place of the mapping that names a column.

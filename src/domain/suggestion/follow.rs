@@ -155,7 +155,7 @@ impl Builder<'_> {
             let own_key = parent.key.as_ref().unwrap_or(&relation.primary_key);
             let target = usage.target(parent);
             let id = self.target_column(parent, &parent.id.column)?;
-            let has_own_ids = parent.id.strategy == IdStrategy::Ordered;
+            let has_own_ids = parent.id.strategy != IdStrategy::Same;
             (own_key.as_slice() == key.referenced_columns.as_slice() && has_own_ids)
                 .then(|| (parent.name.clone(), target, id.clone()))
         })

@@ -21,6 +21,7 @@ fn path_of<'p>(place: &Place<'p>) -> Vec<&'p str> {
         Place::UpdatedAt => vec!["updated_at"],
         Place::Legacy => vec!["legacy"],
         Place::Retire => vec!["delete", "retire"],
+        Place::Validate => vec!["validate"],
     }
 }
 
@@ -97,6 +98,15 @@ impl Builder<'_> {
             if let Some(entry) = entry {
                 self.text.replace(entry.key, super::text::key(to));
             }
+            return;
+        }
+        if matches!(place, Place::Validate) {
+            self.notes.push(format!(
+                "{}.validate: {} is called {} now",
+                entity.name,
+                printable(&column.column),
+                printable(to)
+            ));
             return;
         }
         let Some(entry) = self.entry_of(entity, place) else {
