@@ -4,7 +4,7 @@ use super::args::Format;
 use super::failure::{Ended, Ending};
 use super::front::Front;
 use super::help;
-use super::table::{Cell, Sheet, count, words};
+use super::table::{Cell, Sheet, words};
 use crate::domain::drift::Severity;
 use crate::domain::identifier::printable;
 use crate::error::{Error, Kind};
@@ -151,6 +151,7 @@ fn care(found: &SchemaDiff) -> Error {
     let (breaking, loss) = (number(Severity::Breaking), number(Severity::Loss));
     let what = match (breaking, found.problems.len()) {
         (0, 0) => format!("{loss} of the changes would leave rows or values out"),
+        (0, 1) => "the mapping does not fit: 1 problem".to_owned(),
         (0, problems) => format!("the mapping does not fit: {problems} problems"),
         (breaking, _) => {
             format!("{breaking} of the changes break the mapping, {loss} would leave something out")
@@ -255,10 +256,10 @@ async fn run_suggest(front: &Front, args: &SuggestArgs) -> Ended {
         return Ok(Ending::Done);
     }
     let lines: Vec<String> = found.left.iter().map(problem).collect();
-    let what = format!(
-        "{} problems are left for you",
-        count(i128::try_from(lines.len()).unwrap_or(0))
-    );
+    let what = match lines.len() {
+        1 => "1 problem is left for you".to_owned(),
+        many => format!("{many} problems are left for you"),
+    };
     Ok(Ending::Remark(
         Error::new(Kind::Drift, what)
             .cause(lines.join("\n"))

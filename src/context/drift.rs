@@ -111,19 +111,28 @@ impl Drift {
         mapping: &Mapping,
         catalogs: &(Catalog, Catalog),
     ) -> Result<()> {
-        let same = self.latest.mapping.as_ref() == Some(&mapping.digest);
-        if self.latest.mapping.is_none() || same && self.before.is_empty() {
+        let Some(last) = self.latest.mapping.clone() else {
+            return Ok(());
+        };
+        // What somebody accepted since was seen by no session.
+        let seen = |side: Side| {
+            let taken = self.latest.of(side);
+            taken.is_some_and(|it| it.session == Some(last.session))
+        };
+        let as_it_was = self.before.is_empty() && seen(Side::Source) && seen(Side::Target);
+        if as_it_was && last.digest == mapping.digest {
             return Ok(());
         }
         let Some(applied) = mapping_version::latest(connection).await? else {
             return Ok(());
         };
-        let side = |side: Side, now: &Catalog| {
-            let before = self.before.iter().find(|(it, _)| *it == side);
-            before.map_or_else(|| now.clone(), |(_, it)| it.to_catalog(now.server_version))
+        let source = catalog_snapshot::seen_by(connection, Side::Source, last.session).await?;
+        let target = catalog_snapshot::seen_by(connection, Side::Target, last.session).await?;
+        let (Some(source), Some(target)) = (source, target) else {
+            return Ok(());
         };
-        let source = side(Side::Source, &catalogs.0);
-        let target = side(Side::Target, &catalogs.1);
+        let source = source.to_catalog(catalogs.0.server_version);
+        let target = target.to_catalog(catalogs.1.server_version);
         let Ok(mapping) = parse(&applied.text) else {
             return Ok(());
         };

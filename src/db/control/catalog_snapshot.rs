@@ -13,7 +13,7 @@ use sqlx::types::Json;
 const KEPT: i32 = 20;
 
 /// The latest snapshot of a side, without its structure.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone)]
 pub struct Taken {
     /// The digest of the structure.
     pub digest: String,
@@ -30,8 +30,17 @@ pub struct Latest {
     pub source: Option<Taken>,
     /// The target.
     pub target: Option<Taken>,
-    /// The digest of the mapping that was applied last.
-    pub mapping: Option<String>,
+    /// The mapping that was applied last.
+    pub mapping: Option<Applied>,
+}
+
+/// A mapping that was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Its digest.
+    pub digest: String,
+    /// The session that applied it last.
+    pub session: i32,
 }
 
 impl Latest {
@@ -51,8 +60,9 @@ impl Latest {
 pub async fn is_kept(connection: &mut Connection) -> Result<bool> {
     answered(
         sqlx::query_scalar(
-            "select pg_catalog.to_regclass('diffmig.catalog_snapshot') is not null \
-             and pg_catalog.has_schema_privilege('diffmig', 'usage')",
+            "select case when pg_catalog.to_regnamespace('diffmig') is null then false \
+             when not pg_catalog.has_schema_privilege('diffmig', 'usage') then false \
+             else pg_catalog.to_regclass('diffmig.catalog_snapshot') is not null end",
         )
         .fetch_one(connection),
     )
@@ -60,30 +70,42 @@ pub async fn is_kept(connection: &mut Connection) -> Result<bool> {
     .map_err(failed("looking for snapshots of the catalogs"))
 }
 
+#[derive(sqlx::FromRow)]
+struct LatestRow {
+    side: String,
+    digest: String,
+    session: Option<i32>,
+    seen_at: DateTime<Utc>,
+    mapping: Option<String>,
+    applied_by: Option<i32>,
+}
+
 /// Finds the latest snapshot of both sides.
 ///
 /// # Errors
 /// The query fails.
 pub async fn latest(connection: &mut Connection) -> Result<Latest> {
-    let rows: Vec<(String, String, Option<i32>, DateTime<Utc>, Option<String>)> = answered(
+    let rows: Vec<LatestRow> = answered(
         sqlx::query_as(
-            "select distinct on (side) side, digest, last_session, seen_at, \
-             (select m.digest from diffmig.mapping_version m order by m.last_at desc limit 1) \
-             from diffmig.catalog_snapshot order by side, seen_at desc",
+            "select distinct on (s.side) s.side, s.digest, s.last_session as session, s.seen_at, \
+             m.digest as mapping, m.last_session as applied_by from diffmig.catalog_snapshot s \
+             left join (select v.digest, v.last_session from diffmig.mapping_version v \
+               order by v.last_at desc limit 1) m on true order by s.side, s.seen_at desc",
         )
         .fetch_all(connection),
     )
     .await
     .map_err(failed("reading the snapshots of the catalogs"))?;
     let mut latest = Latest::default();
-    for (side, digest, session, seen_at, mapping) in rows {
-        latest.mapping = mapping;
+    for row in rows {
+        let applied = row.mapping.zip(row.applied_by);
+        latest.mapping = applied.map(|(digest, session)| Applied { digest, session });
         let taken = Some(Taken {
-            digest,
-            session,
-            seen_at,
+            digest: row.digest,
+            session: row.session,
+            seen_at: row.seen_at,
         });
-        match side.as_str() {
+        match row.side.as_str() {
             "source" => latest.source = taken,
             _ => latest.target = taken,
         }
@@ -113,6 +135,30 @@ pub async fn structure(
     Ok(found.and_then(|it| serde_json::from_value(it).ok()))
 }
 
+/// Reads the structure that a session saw; nothing when it is not kept any more.
+///
+/// # Errors
+/// The query fails.
+pub async fn seen_by(
+    connection: &mut Connection,
+    side: Side,
+    session: i32,
+) -> Result<Option<CatalogSnapshot>> {
+    let found: Option<Value> = answered(
+        sqlx::query_scalar(
+            "select structure from diffmig.catalog_snapshot where side = $1 \
+             and first_session <= $2 and last_session >= $2 \
+             order by last_session, first_session desc limit 1",
+        )
+        .bind(side.word())
+        .bind(session)
+        .fetch_optional(connection),
+    )
+    .await
+    .map_err(failed("reading a snapshot of a catalog"))?;
+    Ok(found.and_then(|it| serde_json::from_value(it).ok()))
+}
+
 /// Keeps a structure as the latest of its side, and forgets the oldest.
 ///
 /// # Errors
@@ -128,6 +174,7 @@ pub async fn save(
             "with kept as (insert into diffmig.catalog_snapshot as old \
                (side, digest, structure, first_session, last_session) values ($1, $2, $3, $4, $4) \
                on conflict (side, digest) do update set seen_at = now(), \
+               first_session = coalesce(old.first_session, excluded.first_session), \
                last_session = coalesce(excluded.last_session, old.last_session)) \
              delete from diffmig.catalog_snapshot where side = $1 and digest <> $2 and digest not in \
              (select digest from diffmig.catalog_snapshot where side = $1 and digest <> $2 \

@@ -47,8 +47,8 @@ pub async fn touch(
 ) -> Result<bool> {
     answered(
         sqlx::query_scalar(
-            "with seen as (update diffmig.catalog_snapshot set seen_at = now(), last_session = $3 \
-               where (side, digest) in (('source', $1), ('target', $2))), \
+            "with seen as (update diffmig.catalog_snapshot set seen_at = now(), last_session = $3, \
+               first_session = coalesce(first_session, $3) where (side, digest) in (('source', $1), ('target', $2))), \
              applied as (update diffmig.mapping_version set last_at = now(), last_session = $3 \
                where digest = $4 returning 1) \
              select exists (select from applied)",

@@ -99,6 +99,8 @@ async fn an_edit_in_the_target_is_kept_when_rules_and_tables_change_in_the_same_
              alter table people alter column age type bigint; alter table people add column label text",
         )
         .await;
+    // What is accepted was seen by no session, and explains no row.
+    bench.ask(&["schema", "diff", "--accept"], 0).await;
     bench.edit(
         "\nage = {}",
         "\nage = {}\nlabel = { template = \"{p.name}!\" }",
