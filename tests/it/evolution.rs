@@ -85,6 +85,16 @@ fn patched(text: &str, patch: &str) -> String {
     done.join("\n") + "\n"
 }
 
+/// The names of a document's fields, in order.
+fn keys(value: &Value) -> Vec<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
 /// Changes as `breaking source person.phone column_renamed`.
 fn changes(diff: &Value) -> Vec<String> {
     let all = diff["changes"].as_array().unwrap().iter();
@@ -224,7 +234,43 @@ async fn new_renamed_and_dropped_source_columns_are_refused_by_name_and_followed
             "diffmig schema suggest",
         ])
         .await;
+    let diff = bench.ask(&["schema", "diff"], 13).await;
+    let fields = [
+        "version",
+        "command",
+        "source",
+        "target",
+        "severity",
+        "changes",
+        "problems",
+        "mappingPatch",
+        "accepted",
+    ];
+    assert_eq!(keys(&diff), fields);
+    let fields = [
+        "severity", "side", "table", "name", "kind", "was", "now", "entities", "what", "reason",
+        "fix",
+    ];
+    assert_eq!(keys(&diff["changes"][0]), fields);
+    assert_eq!(keys(&diff["source"]), ["session", "seenAt"]);
+    assert_eq!(
+        keys(&diff["problems"][0]),
+        ["line", "path", "message", "hint"]
+    );
+    let csv = bench
+        .say(&["schema", "diff", "-o", "csv", "-q"])
+        .await
+        .stdout;
+    let head = "severity,side,table,name,kind,was,now,entities\n\
+                breaking,source,public.person,phone,column_renamed,phone,telephone,people\n";
+    assert!(csv.starts_with(head), "{csv}");
     let suggestion = bench.follow(&[], 0).await;
+    assert_eq!(
+        keys(&suggestion),
+        [
+            "version", "command", "mapping", "sql", "notes", "left", "written"
+        ]
+    );
     let sql = suggestion["sql"]["text"].as_str().unwrap();
     assert!(
         sql.contains("add column if not exists \"email\" character varying(80);"),

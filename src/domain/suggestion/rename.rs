@@ -145,7 +145,7 @@ impl Builder<'_> {
             let path = ["columns", target, rule];
             self.text.entry(&entity.name, &path).is_some()
         };
-        self.text.part(&entry.value).starts_with('{') && !rules.iter().any(|it| named(it))
+        self.text.part(&entry.value).starts_with('{') && !rules.iter().any(named)
     }
 
     /// Lets a rule say which column it takes.

@@ -48,7 +48,7 @@ impl Judge<'_> {
         let named = |name: &str| uses.iter().any(|it| it.entity.name == name);
         let key = self.source.table(table).map(|it| &it.primary_key);
         let is_key = key.is_some_and(|key| key.contains(&column.name));
-        let unread = own.filter(|it| !named(&it.name) && !(is_key && it.key.is_none()));
+        let unread = own.filter(|it| !(named(&it.name) || is_key && it.key.is_none()));
         let unread = names(unread);
         let Some(first) = unread.first() else {
             return Verdict::harmless("");
