@@ -37,7 +37,7 @@ struct ColumnRow {
     is_generated: bool,
     identity_always: bool,
     number: i16,
-    default_text: Option<String>,
+    default_digest: Option<String>,
 }
 
 impl ColumnRow {
@@ -57,7 +57,7 @@ impl ColumnRow {
             is_generated: self.is_generated,
             identity_always: self.identity_always,
             number: self.number,
-            default: self.default_text,
+            default: self.default_digest,
         }
     }
 }

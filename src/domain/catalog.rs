@@ -63,7 +63,7 @@ pub struct Column {
     /// Its number in the table, which a rename keeps; 0 for a column of a query.
     #[serde(default)]
     pub number: i16,
-    /// The expression of its default, or what it is generated from.
+    /// A digest of the expression of its default, or of what it is generated from.
     #[serde(default)]
     pub default: Option<String>,
 }
@@ -96,7 +96,7 @@ pub struct ForeignKey {
     pub referenced_columns: Vec<String>,
     /// Whether its check can be put off to the end of a transaction.
     pub is_deferrable: bool,
-    /// As PostgreSQL prints it, with what it does on update and delete.
+    /// What it does on update and delete, and when it checks.
     #[serde(default)]
     pub definition: String,
 }
@@ -108,8 +108,16 @@ pub struct Constraint {
     pub name: String,
     /// The columns that it names, in its order; those of expressions are not listed.
     pub columns: Vec<String>,
-    /// As PostgreSQL prints it.
+    /// Its kind in words, and after ` #` a digest of its expressions.
     pub definition: String,
+}
+
+impl Constraint {
+    /// Returns what people can read of it: `check (age)`.
+    pub fn label(&self) -> String {
+        let kind = self.definition.split('#').next().unwrap_or_default();
+        format!("{} ({})", kind.trim(), self.columns.join(", "))
+    }
 }
 
 /// A foreign key that changes referring rows when the row it refers to is deleted

@@ -1,7 +1,7 @@
 with recursive declared as (
   select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef,
          a.attgenerated, a.attidentity,
-         pg_catalog.pg_get_expr(x.adbin, x.adrelid) as default_text
+         pg_catalog.md5(pg_catalog.regexp_replace(x.adbin::text, ':location -?[0-9]+', '', 'g')) as default_digest
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_class c on c.oid = a.attrelid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -32,7 +32,7 @@ select d.attrelid::bigint as relation_oid,
        d.attgenerated <> '' as is_generated,
        d.attidentity = 'a' as identity_always,
        d.attnum as number,
-       d.default_text
+       d.default_digest
 from declared d
 join pg_catalog.pg_type dt on dt.oid = d.atttypid
 join based b on b.attrelid = d.attrelid and b.attnum = d.attnum

@@ -83,9 +83,9 @@ impl What {
             What::ColumnRenamed { from, .. } => Some(printable(&from.name)),
             What::ColumnRetyped { from, .. } => Some(printable(&from.column_type.display)),
             What::NullsChanged(column) => Some(nulls(!column.not_null)),
-            What::DefaultChanged { from, .. } => from.as_deref().map(printable),
+            What::DefaultChanged { from, .. } => from.as_ref().map(|_| "a default".to_owned()),
             What::KeyChanged { from, .. } => Some(list(from)),
-            What::ConstraintDropped(it) => Some(printable(&it.definition)),
+            What::ConstraintDropped(it) => Some(printable(&it.label())),
             What::ForeignKeyDropped(it) | What::ForeignKeyChanged { from: it, .. } => {
                 Some(written(it))
             }
@@ -104,7 +104,14 @@ impl What {
             What::ColumnRenamed { to, .. } => Some(printable(&to.name)),
             What::ColumnRetyped { to, .. } => Some(printable(&to.column_type.display)),
             What::NullsChanged(column) => Some(nulls(column.not_null)),
-            What::DefaultChanged { to, .. } => to.default.as_deref().map(printable),
+            What::DefaultChanged { from, to } => {
+                let word = if from.is_some() {
+                    "another"
+                } else {
+                    "a default"
+                };
+                to.default.as_ref().map(|_| word.to_owned())
+            }
             What::GeneratedChanged(column) => {
                 let word = if column.is_generated {
                     "generated"
@@ -114,7 +121,7 @@ impl What {
                 Some(word.to_owned())
             }
             What::KeyChanged { to, .. } => Some(list(to)),
-            What::ConstraintAdded(it) => Some(printable(&it.definition)),
+            What::ConstraintAdded(it) => Some(printable(&it.label())),
             What::ForeignKeyAdded(it) | What::ForeignKeyChanged { to: it, .. } => Some(written(it)),
             What::LabelAdded(_, label) | What::LabelRenamed { to: label, .. } => {
                 Some(printable(label))
@@ -158,9 +165,11 @@ impl Difference {
                 format!("column {name} of {table} is NOT NULL now")
             }
             What::NullsChanged(_) => format!("column {name} of {table} may be NULL now"),
-            What::DefaultChanged { .. } => {
-                format!("the default of column {name} of {table} was {was} and is {now}")
-            }
+            What::DefaultChanged { from, to } => match (from, &to.default) {
+                (None, Some(_)) => format!("column {name} of {table} has a default now"),
+                (Some(_), None) => format!("column {name} of {table} has no default any more"),
+                _ => format!("column {name} of {table} has another default"),
+            },
             What::GeneratedChanged(_) => format!("column {name} of {table} is {now} now"),
             What::KeyChanged { .. } => {
                 format!("the primary key of {table} was ({was}) and is ({now})")
