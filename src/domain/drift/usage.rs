@@ -31,18 +31,9 @@ fn own_table(mapping: &Mapping, entity: &Entity) -> Option<QualifiedName> {
 }
 
 fn read_tables(mapping: &Mapping, entity: &Entity) -> Vec<QualifiedName> {
-    let joined = entity.joins.iter().map(|join| &join.table);
-    let watched = match &entity.source {
-        SourceRelation::Query { watch, .. } => watch.as_slice(),
-        SourceRelation::Table(_) => &[],
-    };
-    let names = joined.chain(watched);
+    let names = mapping.source_tables(entity).into_iter();
     let names = names.map(|name| QualifiedName::parse(name, &mapping.source_schema));
-    let hops = hops_of(entity).filter_map(|(_, hop)| hop_table(mapping, hop));
-    names
-        .chain(own_table(mapping, entity))
-        .chain(hops)
-        .collect()
+    names.collect()
 }
 
 fn hops_of(entity: &Entity) -> impl Iterator<Item = (&ColumnRule, &Hop)> {

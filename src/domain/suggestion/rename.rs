@@ -22,6 +22,7 @@ fn path_of<'p>(place: &Place<'p>) -> Vec<&'p str> {
         Place::Legacy => vec!["legacy"],
         Place::Retire => vec!["delete", "retire"],
         Place::Validate => vec!["validate"],
+        Place::Dedupe => vec!["dedupe"],
     }
 }
 
