@@ -95,11 +95,15 @@ fn catalog(columns: Columns) -> Catalog {
         has_default: false,
         is_generated: false,
         identity_always: false,
+        number: 0,
+        default: None,
     };
     let name = QualifiedName::new("public", "t");
     let others = columns.iter().map(|(name, base, _)| column(name, base));
     let table = Table {
         foreign_keys: Vec::new(),
+        constraints: Vec::new(),
+        is_partition: false,
         name: name.clone(),
         oid: 1,
         kind: RelationKind::Table,

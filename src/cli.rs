@@ -20,6 +20,7 @@ mod migrate;
 mod output;
 mod progress;
 mod quarantine;
+mod schema;
 mod signals;
 mod status;
 mod table;
@@ -62,6 +63,7 @@ enum Verb {
     Control(control::ControlArgs),
     Logs(logs::LogsArgs),
     Quarantine(quarantine::QuarantineArgs),
+    Schema(schema::SchemaArgs),
     Grants(grants::GrantsArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
@@ -105,6 +107,7 @@ impl Verb {
             Verb::Control(args) => Box::pin(control::run(front, args)),
             Verb::Logs(args) => Box::pin(logs::run(front, args)),
             Verb::Quarantine(args) => Box::pin(quarantine::run(front, args)),
+            Verb::Schema(args) => Box::pin(schema::run(front, args)),
             Verb::Grants(args) => Box::pin(grants::run(front, args)),
             Verb::Demo(args) => Box::pin(demo::run(front, args)),
             Verb::Completions(args) => Box::pin(completions::run(front, args)),

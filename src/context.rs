@@ -3,31 +3,35 @@
 pub mod pair;
 
 use crate::config::Settings;
-use crate::config::environment::mapping_error;
 use crate::db::catalog;
 use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
 use crate::db::source::{probe, probe_time_zone};
-use crate::db::statement::Statement;
 use crate::db::statement::source::SourceStatements;
-use crate::domain::catalog::{Catalog, Column};
+use crate::domain::catalog::Catalog;
 use crate::domain::connection::Side;
 use crate::domain::event::Event;
 use crate::domain::identifier::{QualifiedName, printable};
+use crate::domain::mapping::Mapping;
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{Entity, Mapping, SourceRelation};
 use crate::domain::plan::{Cycle, Plan, plan};
-use crate::domain::resolve::{Catalogs, ResolvedEntity, resolve};
+use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
+mod drift;
+mod survey;
+
 pub use crate::config::environment::{MappingPart, Parts};
 pub use crate::db::server::Server;
+pub use drift::Drift;
+pub use survey::Survey;
+pub(crate) use survey::{describe_source, source_schemas, target_schemas};
 
 /// How the person at the keyboard, or the service manager, asks for an end.
 #[derive(Debug, Clone, Default)]
@@ -116,33 +120,20 @@ impl Context {
         events: UnboundedSender<Event>,
         interrupt: Interrupt,
     ) -> Result<Context> {
-        let mapping = settings.mapping;
-        let source = Server::new(settings.source, &mapping.source_schema);
-        let target = Server::new(settings.target, &mapping.target_schema);
-        let (mut reader, mut writer) = tokio::try_join!(source.open(), target.open())?;
-        tokio::try_join!(
-            source.refuse_pooler(&mut reader),
-            target.refuse_pooler(&mut writer)
-        )?;
-        refuse_same_database(&mut reader, &mut writer).await?;
-        let (source_schemas, target_schemas) = (source_schemas(&mapping), target_schemas(&mapping));
-        let (source_catalog, target_catalog) = tokio::try_join!(
-            catalog::read(Side::Source, &mut reader, &source_schemas),
-            catalog::read(Side::Target, &mut writer, &target_schemas)
-        )?;
-        let query_columns = describe_queries(&mut reader, &mapping).await?;
-        let catalogs = Catalogs {
-            source: &source_catalog,
-            target: &target_catalog,
-            query_columns: &query_columns,
-        };
-        let entities = resolve(&mapping, catalogs).map_err(|issues| {
-            let error = mapping_error(&settings.config, &issues);
-            Error::new(Kind::Drift, "the mapping does not fit the databases")
-                .cause(error.cause_text().unwrap_or_default())
-                .state("nothing was started")
-                .next("correct the mapping and run the same command again")
-        })?;
+        let mut survey = Survey::take(settings).await?;
+        if let Some(error) = survey.refusal().await {
+            return Err(error);
+        }
+        let Survey {
+            source,
+            target,
+            mapping,
+            catalogs,
+            entities,
+            mut reader,
+            mut writer,
+            ..
+        } = survey;
         let on_source = async {
             require_grants(&mut reader, &entities).await?;
             refuse_row_security(&source, &mut reader, &entities).await?;
@@ -151,13 +142,15 @@ impl Context {
         let on_target = refuse_row_security(&target, &mut writer, &entities);
         // What is wrong with the source is said first, whichever server is quicker.
         let (on_source, on_target) = tokio::join!(on_source, on_target);
-        on_source.and(on_target)?;
+        if let Err(error) = on_source.and(on_target) {
+            return Err(Drift::explain(error, &mut writer, &mapping, &catalogs).await);
+        }
         let plan = plan(&entities).map_err(|cycle| refuse_circle(&cycle))?;
         Ok(Context {
             source,
             target,
             mapping: Arc::new(mapping),
-            catalogs: Arc::new((source_catalog, target_catalog)),
+            catalogs: Arc::new(catalogs),
             entities: Arc::new(entities),
             plan: Arc::new(plan),
             events,
@@ -356,59 +349,4 @@ pub(crate) async fn refuse_same_database(
             .state("nothing was started")
             .next("check DIFFMIG_SOURCE_URL and DIFFMIG_TARGET_URL"),
     )
-}
-
-async fn describe_queries(
-    connection: &mut Connection,
-    mapping: &Mapping,
-) -> Result<BTreeMap<String, Vec<Column>>> {
-    let mut columns = BTreeMap::new();
-    for entity in &mapping.entities {
-        if let Some(described) = describe_source(connection, entity).await? {
-            columns.insert(entity.name.clone(), described);
-        }
-    }
-    Ok(columns)
-}
-
-/// Asks the source what the query of an entity returns; nothing when it reads a table.
-///
-/// # Errors
-/// The server refuses the query.
-pub(crate) async fn describe_source(
-    connection: &mut Connection,
-    entity: &Entity,
-) -> Result<Option<Vec<Column>>> {
-    let SourceRelation::Query { query, .. } = &entity.source else {
-        return Ok(None);
-    };
-    let statement = Statement::of_query(query);
-    let described = catalog::describe_query(connection, &entity.name, &statement).await;
-    described.map(Some).map_err(|error| match error.kind() {
-        Kind::Drift => {
-            error.next("is it the right database? Else correct the query of this entity")
-        }
-        _ => error,
-    })
-}
-
-/// Returns the schemas of the source that the mapping names.
-pub(crate) fn source_schemas(mapping: &Mapping) -> Vec<String> {
-    let mut schemas = BTreeSet::from([mapping.source_schema.clone()]);
-    for entity in &mapping.entities {
-        let names = mapping.source_tables(entity);
-        let parsed = names
-            .into_iter()
-            .map(|name| QualifiedName::parse(name, &mapping.source_schema));
-        schemas.extend(parsed.map(|name| name.schema));
-    }
-    schemas.into_iter().collect()
-}
-
-/// Returns the schemas of the target that the mapping names.
-pub(crate) fn target_schemas(mapping: &Mapping) -> Vec<String> {
-    let mut schemas = BTreeSet::from([mapping.target_schema.clone()]);
-    let targets = mapping.entities.iter();
-    schemas.extend(targets.map(|it| mapping.target_table(it).schema));
-    schemas.into_iter().collect()
 }

@@ -18,6 +18,7 @@ pub(crate) mod outage;
 pub(crate) mod parting;
 pub mod quarantine;
 pub mod rows;
+pub mod schema;
 pub mod status;
 pub mod verify;
 pub mod workshop;

@@ -5,7 +5,7 @@ use super::output::Output;
 use super::progress::Progress;
 use crate::config::environment::Parts;
 use crate::config::{Settings, SettingsInput, environment, load};
-use crate::context::{Context, Interrupt, Server};
+use crate::context::{Context, Interrupt, Server, Survey};
 use crate::domain::connection::ConnectionSpec;
 use crate::domain::mapping::Mapping;
 use crate::error::Result;
@@ -46,6 +46,15 @@ impl Front {
     /// Settings, connections or the mapping.
     pub async fn open(&self) -> Result<(Context, Progress)> {
         self.open_with(load(&self.input())?).await
+    }
+
+    /// Looks at both databases, for commands that want to know what of the mapping does not fit.
+    ///
+    /// # Errors
+    /// Settings or connections.
+    pub async fn survey(&self) -> Result<Survey> {
+        let taken = Box::pin(Survey::take(load(&self.input())?)).await;
+        taken.map_err(|error| error.state("nothing was started"))
     }
 
     /// As [`Front::open`], with settings from elsewhere.

@@ -15,7 +15,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Warnings that are shown even when nobody asked for more: without them a wait or a change of course
 /// would look like a fault.
-const CHANGES_THE_COURSE: &[&str] = &["lease", "mapping", "reconnect"];
+const CHANGES_THE_COURSE: &[&str] = &["lease", "mapping", "reconnect", "schema"];
 
 /// The display of a running command.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use super::grants::Need;
 use super::server::Connection;
 use super::statement::Statement;
 use crate::domain::catalog::{
-    Catalog, Column, ColumnType, DatabaseIdentity, ForeignKey, Referrer, RelationKind, Table,
-    UniqueColumn,
+    Catalog, Column, ColumnType, Constraint, DatabaseIdentity, ForeignKey, Referrer, RelationKind,
+    Table, UniqueColumn,
 };
 use crate::domain::connection::Side;
 use crate::domain::identifier::QualifiedName;
@@ -19,7 +19,7 @@ const COLUMNS: &str = include_str!("catalog/columns.sql");
 const UNIQUE_COLUMNS: &str = include_str!("catalog/unique_columns.sql");
 const UNIQUE_INDEXES: &str = include_str!("catalog/unique_indexes.sql");
 const REFERRERS: &str = include_str!("catalog/referrers.sql");
-const FOREIGN_KEYS: &str = include_str!("catalog/foreign_keys.sql");
+const CONSTRAINTS: &str = include_str!("catalog/constraints.sql");
 const TYPES: &str = include_str!("catalog/types.sql");
 
 #[derive(FromRow)]
@@ -36,6 +36,8 @@ struct ColumnRow {
     has_default: bool,
     is_generated: bool,
     identity_always: bool,
+    number: i16,
+    default_digest: Option<String>,
 }
 
 impl ColumnRow {
@@ -54,6 +56,8 @@ impl ColumnRow {
             has_default: self.has_default,
             is_generated: self.is_generated,
             identity_always: self.identity_always,
+            number: self.number,
+            default: self.default_digest,
         }
     }
 }
@@ -80,40 +84,58 @@ fn referrers_of(oid: i64, rows: &[ReferrerRow]) -> Vec<Referrer> {
 }
 
 #[derive(FromRow)]
-struct ForeignKeyRow {
-    referring_oid: i64,
+struct ConstraintRow {
+    relation_oid: i64,
     name: String,
+    is_foreign_key: bool,
     is_deferrable: bool,
-    schema: String,
-    relation: String,
+    definition: String,
     columns: Vec<String>,
+    schema: Option<String>,
+    relation: Option<String>,
     referenced_columns: Vec<String>,
 }
 
-impl ForeignKeyRow {
-    fn into_foreign_key(self) -> ForeignKey {
-        ForeignKey {
-            name: self.name,
-            columns: self.columns,
-            referenced: QualifiedName::new(self.schema, self.relation),
-            referenced_columns: self.referenced_columns,
-            is_deferrable: self.is_deferrable,
+/// What the rows of one table must obey.
+#[derive(Default)]
+struct Rules {
+    foreign_keys: Vec<ForeignKey>,
+    constraints: Vec<Constraint>,
+}
+
+impl Rules {
+    fn add(&mut self, row: ConstraintRow) {
+        match (row.schema, row.relation) {
+            (Some(schema), Some(relation)) if row.is_foreign_key => {
+                self.foreign_keys.push(ForeignKey {
+                    name: row.name,
+                    columns: row.columns,
+                    referenced: QualifiedName::new(schema, relation),
+                    referenced_columns: row.referenced_columns,
+                    is_deferrable: row.is_deferrable,
+                    definition: row.definition,
+                });
+            }
+            _ => self.constraints.push(Constraint {
+                name: row.name,
+                columns: row.columns,
+                definition: row.definition,
+            }),
         }
     }
 }
 
-async fn foreign_keys(
+async fn rules(
     connection: &mut Connection,
     schemas: &[String],
-) -> Result<BTreeMap<i64, Vec<ForeignKey>>, sqlx::Error> {
-    let rows: Vec<ForeignKeyRow> = sqlx::query_as(FOREIGN_KEYS)
+) -> Result<BTreeMap<i64, Rules>, sqlx::Error> {
+    let rows: Vec<ConstraintRow> = sqlx::query_as(CONSTRAINTS)
         .bind(schemas)
         .fetch_all(connection)
         .await?;
-    let mut by_relation: BTreeMap<i64, Vec<ForeignKey>> = BTreeMap::new();
+    let mut by_relation: BTreeMap<i64, Rules> = BTreeMap::new();
     for row in rows {
-        let own = by_relation.entry(row.referring_oid).or_default();
-        own.push(row.into_foreign_key());
+        by_relation.entry(row.relation_oid).or_default().add(row);
     }
     Ok(by_relation)
 }
@@ -126,6 +148,7 @@ struct TableRow {
     kind: String,
     primary_key: Vec<String>,
     unique_columns: Vec<String>,
+    is_partition: bool,
     estimated_rows: i64,
 }
 
@@ -226,10 +249,11 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
         .fetch_all(&mut *connection)
         .await
         .map_err(failed)?;
-    let mut foreign_keys = foreign_keys(connection, schemas).await.map_err(failed)?;
+    let mut rules = rules(connection, schemas).await.map_err(failed)?;
     let identity = identity(side, connection).await?;
     let tables = tables.into_iter().map(|row| {
         let name = QualifiedName::new(row.schema, row.name);
+        let rules = rules.remove(&row.oid).unwrap_or_default();
         let table = Table {
             name: name.clone(),
             oid: row.oid,
@@ -242,8 +266,10 @@ pub async fn read(side: Side, connection: &mut Connection, schemas: &[String]) -
             columns: by_relation.remove(&row.oid).unwrap_or_default(),
             primary_key: row.primary_key,
             referrers: referrers_of(row.oid, &referrers),
-            foreign_keys: foreign_keys.remove(&row.oid).unwrap_or_default(),
             unique_columns: row.unique_columns,
+            foreign_keys: rules.foreign_keys,
+            constraints: rules.constraints,
+            is_partition: row.is_partition,
             estimated_rows: row.estimated_rows,
         };
         (name, table)

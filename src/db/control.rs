@@ -1,10 +1,12 @@
 //! The control schema: one file per table, one function per statement.
 
 pub mod batch;
+pub mod catalog_snapshot;
 pub mod detection;
 pub mod event;
 pub mod lease;
 pub mod ledger;
+pub mod mapping_version;
 pub mod quarantine;
 pub mod schema;
 pub mod sequence;

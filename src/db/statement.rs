@@ -2,9 +2,10 @@
 
 pub mod apply;
 pub mod content;
+pub mod ddl;
 pub mod direct;
-pub mod draft;
 pub mod doctor;
+pub mod draft;
 pub mod explain;
 pub mod grants;
 pub mod knot;

@@ -1,8 +1,8 @@
 //! The canonical row: what is compared, hashed and staged.
 //!
 //! Field order of a source tuple: key columns, compared columns, fault, columns owned by the target,
-//! and, if the mapping orders ids by a time, milliseconds since 1970. The row hash covers everything
-//! up to and including the fault, so a row that was mended is never taken for the faulty one.
+//! and, if the mapping orders ids by a time, milliseconds since 1970. The row hash covers which columns are
+//! filled and everything up to and including the fault, so a row that was mended is never taken for the faulty one.
 
 use super::json_text::{canonical_json, extract, wrap_raw};
 use super::key::{Key, KeyFault, KeyType, encode_field};
@@ -45,6 +45,20 @@ pub struct RowShape {
     total_fields: usize,
     has_time: bool,
     json: Vec<JsonField>,
+    layout: [u8; LAYOUT],
+}
+
+/// How many bytes say which columns a row fills.
+const LAYOUT: usize = 16;
+/// What the hash covers before the fields: the projection version and the layout.
+const PREFIX: usize = 1 + LAYOUT;
+
+/// Names the compared columns of the target, in order, with the entities that they refer to: values that go
+/// elsewhere, or mean another parent, are other rows although their bytes are the same.
+pub fn layout(entity: &ResolvedEntity) -> String {
+    let compared = entity.columns.iter().take(entity.compared_count());
+    let named = compared.map(|column| format!("{:?} {:?}", column.name, column.parents()));
+    named.collect::<Vec<_>>().join(",")
 }
 
 impl RowShape {
@@ -87,12 +101,16 @@ impl RowShape {
             hashed_fields = at;
         }
         let has_time = entity.id_time.is_some();
+        let digest = blake3::hash(layout(entity).as_bytes());
+        let mut layout = [0; LAYOUT];
+        layout.copy_from_slice(&digest.as_bytes()[..LAYOUT]);
         RowShape {
             key_types,
             hashed_fields,
             total_fields: at + usize::from(has_time),
             has_time,
             json,
+            layout,
         }
     }
 
@@ -129,7 +147,7 @@ pub struct CanonicalRow {
     key: Key,
     hash: [u8; 16],
     time_millis: Option<i64>,
-    /// The projection version, then the staged fields.
+    /// The projection version and the layout, then the staged fields.
     bytes: Vec<u8>,
     is_faulty: bool,
 }
@@ -169,7 +187,7 @@ impl CanonicalRow {
 
     /// Returns the framed fields to stage.
     pub fn staged(&self) -> &[u8] {
-        self.bytes.get(1..).unwrap_or_default()
+        self.bytes.get(PREFIX..).unwrap_or_default()
     }
 
     /// Takes the next source tuple.
@@ -204,9 +222,10 @@ impl CanonicalRow {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_CAPACITY);
         self.bytes.push(PROJECTION_VERSION);
+        self.bytes.extend_from_slice(&self.shape.layout);
         let hashed_end = if self.shape.json.is_empty() {
             self.bytes.extend_from_slice(staged);
-            1 + hashed_end
+            PREFIX + hashed_end
         } else {
             self.rewrite(staged)?
         };
@@ -365,13 +384,14 @@ mod tests {
     use crate::domain::tuple::{HEADER, TupleReader};
 
     #[test]
-    fn the_hash_covers_version_and_fields_up_to_the_fault() {
+    fn the_hash_covers_version_layout_and_fields_up_to_the_fault() {
         let shape = RowShape {
             key_types: vec![KeyType::Integer],
             hashed_fields: 3,
             total_fields: 4,
             has_time: false,
             json: Vec::new(),
+            layout: [7; LAYOUT],
         };
         let mut row = CanonicalRow::new(shape);
         // On both sides of a block and of a chunk of blake3, and of the buffer that is kept; short ones last.
@@ -381,7 +401,7 @@ mod tests {
             put_field(&mut framed, Some(&7_i64.to_be_bytes()));
             put_field(&mut framed, Some(&value));
             put_field(&mut framed, None);
-            let whole = blake3::hash(&[&[PROJECTION_VERSION], framed.as_slice()].concat());
+            let whole = blake3::hash(&[&[PROJECTION_VERSION], &[7; LAYOUT][..], &framed].concat());
             put_field(&mut framed, Some(b"the target's own"));
             let mut reader = TupleReader::default();
             reader.push(&[HEADER, &4_i16.to_be_bytes(), &framed].concat());

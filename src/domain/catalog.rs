@@ -60,6 +60,12 @@ pub struct Column {
     pub is_generated: bool,
     /// Whether it is `generated always as identity`.
     pub identity_always: bool,
+    /// Its number in the table, which a rename keeps; 0 for a column of a query.
+    #[serde(default)]
+    pub number: i16,
+    /// A digest of the expression of its default, or of what it is generated from.
+    #[serde(default)]
+    pub default: Option<String>,
 }
 
 /// A column of a unique or exclusion constraint, or of a unique index.
@@ -90,6 +96,28 @@ pub struct ForeignKey {
     pub referenced_columns: Vec<String>,
     /// Whether its check can be put off to the end of a transaction.
     pub is_deferrable: bool,
+    /// What it does on update and delete, and when it checks.
+    #[serde(default)]
+    pub definition: String,
+}
+
+/// A unique, check or exclusion constraint, or a unique index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constraint {
+    /// Its name.
+    pub name: String,
+    /// The columns that it names, in its order; those of expressions are not listed.
+    pub columns: Vec<String>,
+    /// Its kind in words, and after ` #` a digest of its expressions.
+    pub definition: String,
+}
+
+impl Constraint {
+    /// Returns what people can read of it: `check (age)`.
+    pub fn label(&self) -> String {
+        let kind = self.definition.split('#').next().unwrap_or_default();
+        format!("{} ({})", kind.trim(), self.columns.join(", "))
+    }
 }
 
 /// A foreign key that changes referring rows when the row it refers to is deleted
@@ -124,7 +152,14 @@ pub struct Table {
     /// Its own foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
     /// Columns each of which a whole unique index of its own keeps unique.
+    #[serde(default)]
     pub unique_columns: Vec<String>,
+    /// What else its rows must obey; without its primary key.
+    #[serde(default)]
+    pub constraints: Vec<Constraint>,
+    /// Whether it is a partition of another table.
+    #[serde(default)]
+    pub is_partition: bool,
     /// The planner's estimate; -1 when it was never analysed.
     pub estimated_rows: i64,
 }

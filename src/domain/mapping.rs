@@ -7,6 +7,7 @@ pub mod issue;
 pub mod reader;
 mod rule;
 pub mod template;
+pub mod uses;
 pub mod validate;
 
 pub use column::{
@@ -49,6 +50,8 @@ pub struct Mapping {
     pub entities: Vec<Entity>,
     /// blake3 of the file's text, hexadecimal.
     pub digest: String,
+    /// The file's text.
+    pub text: String,
 }
 
 impl Mapping {
@@ -164,6 +167,7 @@ fn read_mapping(reader: &mut Reader<'_>, table: &toml::Spanned<toml::de::DeTable
         target_schema,
         entities,
         digest: blake3::hash(reader.text.as_bytes()).to_hex().to_string(),
+        text: reader.text.to_owned(),
     }
 }
 

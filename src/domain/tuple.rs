@@ -199,7 +199,7 @@ pub fn row_hash(version_and_fields: &[u8]) -> [u8; 16] {
 }
 
 /// The version of the canonical row; a change of its layout changes every row hash.
-pub const PROJECTION_VERSION: u8 = 1;
+pub const PROJECTION_VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -21,6 +21,7 @@ use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
 use crate::service::give_way::{Patience, Watch};
 use crate::service::outage::Rider;
+use crate::service::schema::{look_for_drift, say_drift};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use std::collections::VecDeque;
@@ -81,7 +82,12 @@ async fn detect_once(
 ) -> Result<Detection> {
     let entities = context.select(&request.selection)?;
     require_updated_at(request, &entities)?;
-    let snapshot = Snapshot::take(&context.source, &watched(&entities)).await?;
+    let watched = watched(&entities);
+    let (snapshot, drift) = tokio::try_join!(
+        Snapshot::take(&context.source, &watched),
+        look_for_drift(context)
+    )?;
+    say_drift(context, &drift);
     let _watch = Watch::start(context, snapshot.holders(), patience);
     let detection = detect_in(context, request, &snapshot).await?;
     snapshot.release().await?;

@@ -8,6 +8,7 @@ mod daily;
 mod data_cases;
 mod deletes;
 mod doctor;
+mod evolution;
 mod explain;
 mod faults;
 mod foreign;

@@ -1,9 +1,11 @@
 with recursive declared as (
   select a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.atthasdef,
-         a.attgenerated, a.attidentity
+         a.attgenerated, a.attidentity,
+         pg_catalog.md5(pg_catalog.regexp_replace(x.adbin::text, ':location -?[0-9]+', '', 'g')) as default_digest
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_class c on c.oid = a.attrelid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  left join pg_catalog.pg_attrdef x on x.adrelid = a.attrelid and x.adnum = a.attnum
   where n.nspname = any($1::text[])
     and c.relkind in ('r', 'p', 'v', 'm', 'f')
     and a.attnum > 0
@@ -28,7 +30,9 @@ select d.attrelid::bigint as relation_oid,
        d.attnotnull or b.not_null as not_null,
        d.atthasdef or d.attidentity <> '' or b.has_default as has_default,
        d.attgenerated <> '' as is_generated,
-       d.attidentity = 'a' as identity_always
+       d.attidentity = 'a' as identity_always,
+       d.attnum as number,
+       d.default_digest
 from declared d
 join pg_catalog.pg_type dt on dt.oid = d.atttypid
 join based b on b.attrelid = d.attrelid and b.attnum = d.attnum

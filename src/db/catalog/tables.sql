@@ -13,6 +13,7 @@ select c.oid::bigint as oid,
              where i.indrelid = c.oid and i.indisunique and i.indisvalid
                and i.indpred is null and i.indnkeyatts = 1
              order by 1) as unique_columns,
+       c.relispartition as is_partition,
        c.reltuples::bigint as estimated_rows
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace

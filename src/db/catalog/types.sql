@@ -18,7 +18,9 @@ select 0::bigint as relation_oid,
        false as not_null,
        false as has_default,
        false as is_generated,
-       false as identity_always
+       false as identity_always,
+       0::smallint as number,
+       null::text as default_digest
 from based b
 join pg_catalog.pg_type bt on bt.oid = b.type_oid and bt.typtype <> 'd'
 join pg_catalog.pg_namespace bn on bn.oid = bt.typnamespace

@@ -7,13 +7,14 @@ use sqlx::{Connection as _, Executor};
 use uuid::Uuid;
 
 /// The control schema this binary was made for.
-pub const SCHEMA_VERSION: i32 = 4;
+pub const SCHEMA_VERSION: i32 = 5;
 
 const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../../migrations/0001_control.sql")),
     (2, include_str!("../../../migrations/0002_kept_rows.sql")),
     (3, include_str!("../../../migrations/0003_watermarks.sql")),
     (4, include_str!("../../../migrations/0004_ledger_rows.sql")),
+    (5, include_str!("../../../migrations/0005_schema.sql")),
 ];
 
 /// The tables of that schema; the ledgers are made as they are needed.
@@ -32,6 +33,9 @@ const TABLES: &[&str] = &[
     "event",
     "watermark",
 ];
+
+/// Tables that came later, with the version that brought them.
+const LATER_TABLES: &[(i32, &str)] = &[(5, "catalog_snapshot"), (5, "mapping_version")];
 
 /// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +90,7 @@ pub async fn look(connection: &mut Connection) -> Result<Installed> {
                 .next("use the newer diffmig"))
         }
         Some((installation_id, version)) => {
-            refuse_missing_tables(connection).await?;
+            refuse_missing_tables(connection, version).await?;
             Ok(Installed::Present {
                 installation_id,
                 version,
@@ -101,12 +105,15 @@ pub async fn look(connection: &mut Connection) -> Result<Installed> {
 }
 
 /// What a missing table held is lost, and an empty one in its place would lie.
-async fn refuse_missing_tables(connection: &mut Connection) -> Result<()> {
+async fn refuse_missing_tables(connection: &mut Connection, version: i32) -> Result<()> {
+    let later = LATER_TABLES.iter().filter(|(since, _)| *since <= version);
+    let tables = TABLES.iter().chain(later.map(|(_, name)| name));
+    let tables: Vec<&str> = tables.copied().collect();
     let missing: Vec<(String,)> = sqlx::query_as(
         "select name from pg_catalog.unnest($1::text[]) as name \
          where pg_catalog.to_regclass('diffmig.' || name) is null",
     )
-    .bind(TABLES)
+    .bind(tables)
     .fetch_all(connection)
     .await
     .map_err(failed("looking for the control schema"))?;

@@ -63,7 +63,8 @@ pub struct CountedLedger<'a> {
     pub ledger_rows: i64,
 }
 
-/// Makes the watermarks of an applied detection those of its entities.
+/// Makes the watermarks of an applied detection those of its entities, in a transaction that stays open:
+/// [`keep`] ends it.
 ///
 /// # Errors
 /// The lease was taken (exit 16), or the query fails.
@@ -101,10 +102,18 @@ pub async fn promote(
     )
     .await
     .map_err(failed("storing the watermarks"))?;
+    Ok(())
+}
+
+/// Commits what [`promote`] began.
+///
+/// # Errors
+/// The query fails.
+pub async fn keep(connection: &mut Connection) -> Result<()> {
     answered(sqlx::query("commit").execute(connection))
         .await
-        .map_err(failed("storing the watermarks"))?;
-    Ok(())
+        .map(drop)
+        .map_err(failed("storing the watermarks"))
 }
 
 /// Stores the watermark that holds for an entity once its detection is applied.

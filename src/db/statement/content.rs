@@ -27,6 +27,15 @@ pub struct ContentStatements {
 impl ContentStatements {
     /// Compiles the entity.
     pub fn new(entity: &ResolvedEntity) -> Self {
+        ContentStatements::compiled(entity, false)
+    }
+
+    /// Compiles an entity of an earlier mapping, whose integers may have become larger in the target.
+    pub fn of_former(entity: &ResolvedEntity) -> Self {
+        ContentStatements::compiled(entity, true)
+    }
+
+    fn compiled(entity: &ResolvedEntity, is_former: bool) -> Self {
         let types = entity.key_types();
         let keys = types.iter().enumerate();
         let mut fields: Vec<String> = keys
@@ -36,7 +45,13 @@ impl ContentStatements {
         let mut owned = Vec::new();
         let mut joins = String::new();
         for (index, column) in entity.columns.iter().enumerate() {
-            let read = read_back(entity, index, column);
+            let mut read = read_back(entity, index, column);
+            if is_former && column.parents().is_empty() {
+                let name = format!("t.{}", quote_identifier(&column.name));
+                read.values.iter_mut().for_each(|value| {
+                    *value = within(&name, &column.transport.base, value);
+                });
+            }
             if index < compared {
                 fields.extend(read.values);
                 joins.push_str(&read.joins);
@@ -213,6 +228,16 @@ fn read_back(entity: &ResolvedEntity, index: usize, column: &ResolvedColumn) -> 
             read_reference(entity, index, column, &name)
         }
     }
+}
+
+/// A value that does not fit any more is NULL: it was not written by the earlier mapping.
+fn within(name: &str, base: &str, value: &str) -> String {
+    let bounds = match base {
+        "int2" => "-32768 and 32767",
+        "int4" => "-2147483648 and 2147483647",
+        _ => return value.to_owned(),
+    };
+    format!("case when {name} between {bounds} then {value} end")
 }
 
 fn read_reference(

@@ -6,6 +6,7 @@ pub mod newer;
 
 use super::Statement;
 use super::projection::{Projection, project};
+use crate::domain::canonical::layout;
 use crate::domain::identifier::{QualifiedName, quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault, KeyType};
 use crate::domain::resolve::ResolvedEntity;
@@ -20,6 +21,7 @@ pub struct SourceStatements {
     fields: Vec<String>,
     /// What a row hash depends on, when rows are left out.
     projection: Option<String>,
+    layout: String,
     alias: String,
     relation: String,
     from: String,
@@ -81,6 +83,7 @@ impl SourceStatements {
             select_list: select_list(&keys, &fields),
             fields,
             projection: None,
+            layout: layout(entity),
             alias,
             key_fields: keys.len(),
             relation,
@@ -128,9 +131,10 @@ impl SourceStatements {
         self.row_compare(key, "=")
     }
 
-    /// Returns what a row hash depends on: the fields, the relation and the filter.
+    /// Returns what a row hash depends on: the columns that are filled, the fields, the relation and the filter.
     pub fn projection(&self) -> String {
-        let whole = || format!("{} {}", self.compared_fields, self.all().as_str());
+        let (fields, layout) = (self.compared_fields, &self.layout);
+        let whole = || format!("{fields} {layout} {}", self.all().as_str());
         self.projection.clone().unwrap_or_else(whole)
     }
 

@@ -4,11 +4,9 @@ use super::Catalogs;
 use super::entity::Work;
 use super::source::source_columns;
 use crate::domain::catalog::Table;
-use crate::domain::expression::Expression;
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{
-    ColumnRef, Dedupe, DeletePolicy, Demand, Entity, JsonMember, Mapping, Rule, TemplatePart,
-};
+use crate::domain::mapping::uses::{Place, source_columns as source_columns_of};
+use crate::domain::mapping::{DeletePolicy, Entity, Mapping};
 use std::collections::BTreeSet;
 
 /// Every source column must be used or listed in `ignore`; every required target column needs a rule.
@@ -61,68 +59,13 @@ pub(super) fn check_unmapped(
 
 /// Collects the own source's columns that any rule or condition names.
 fn used_columns(entity: &Entity) -> BTreeSet<String> {
-    let mut used = BTreeSet::new();
-    let mut take = |column: &ColumnRef| {
-        if column
-            .table
-            .as_deref()
-            .is_none_or(|table| table == entity.alias)
-        {
-            used.insert(column.column.clone());
-        }
-    };
-    if let Some(updated_at) = &entity.updated_at {
-        take(&updated_at.column);
-    }
-    let mut expressions: Vec<&Expression> = entity.filter.iter().collect();
-    expressions.extend(entity.joins.iter().map(|join| &join.on));
-    expressions.extend(entity.dedupe.iter().flat_map(Dedupe::expressions));
-    for validation in &entity.validations {
-        if let Demand::Condition(condition) = &validation.demand {
-            expressions.push(condition);
-        }
-    }
-    for rule in &entity.columns {
-        match &rule.rule {
-            Rule::Column(column)
-            | Rule::JsonParse { column, .. }
-            | Rule::JsonPath { column, .. } => take(column),
-            Rule::Json { members, .. } => {
-                for member in JsonMember::leaves(members) {
-                    match member {
-                        JsonMember::Column(column) => take(column),
-                        JsonMember::Expr(expression) => expressions.push(expression),
-                        JsonMember::Const(_) | JsonMember::Object(_) => {}
-                    }
-                }
-            }
-            Rule::Reference { by, .. } => take(by),
-            Rule::Poly {
-                type_column,
-                id_column,
-                ..
-            } => {
-                take(type_column);
-                take(id_column);
-            }
-            Rule::Expr(expression) => expressions.push(expression),
-            Rule::Case { arms, .. } => expressions.extend(arms.iter().map(|arm| &arm.when)),
-            Rule::Template { parts, .. } => parts.iter().for_each(|part| {
-                if let TemplatePart::Hole(column, _) = part {
-                    take(column);
-                }
-            }),
-            Rule::Const(_) => {}
-        }
-    }
-    entity.id.time.iter().for_each(&mut take);
-    for name in expressions.iter().flat_map(|it| it.columns()) {
-        take(&ColumnRef {
-            table: name.table.clone(),
-            column: name.column.clone(),
-        });
-    }
-    used
+    let named = source_columns_of(entity).into_iter();
+    let counted = named.filter(|(place, _)| !matches!(place, Place::Ignore | Place::Legacy));
+    let own = counted.filter(|(_, column)| {
+        let table = column.table.as_deref();
+        table.is_none_or(|table| table == entity.alias)
+    });
+    own.map(|(_, column)| column.column).collect()
 }
 
 /// Checks the columns that retiring sets.

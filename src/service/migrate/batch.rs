@@ -32,6 +32,8 @@ pub(crate) struct BatchWorker {
     pub statements: ApplyStatements,
     pub content: ContentStatements,
     pub shape: RowShape,
+    /// How the rows were made by the mapping before this one, where that was another way.
+    pub former: Option<(ContentStatements, RowShape)>,
     pub entity: String,
     pub key_types: Vec<KeyType>,
     pub writer: Writer,
@@ -351,11 +353,11 @@ impl BatchWorker {
         }
     }
 
-    /// Compiles the statement that reads the rows of a load that seem edited.
-    pub fn suspects(&self, load: &Load) -> Result<Statement> {
+    /// Compiles the statement that reads the rows of a load that seem edited, by the rules of now or of before.
+    pub fn suspects(&self, content: &ContentStatements, load: &Load) -> Result<Statement> {
         match load {
-            Load::Staged { .. } => Ok(self.content.staged(&self.statements)),
-            Load::Doomed(doomed) => self.content.doomed(doomed).map_err(self.unreadable()),
+            Load::Staged { .. } => Ok(content.staged(&self.statements)),
+            Load::Doomed(doomed) => content.doomed(doomed).map_err(self.unreadable()),
         }
     }
 

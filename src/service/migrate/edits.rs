@@ -8,10 +8,12 @@ use crate::db::TupleStream;
 use crate::db::control::batch::{self, Mark};
 use crate::db::control::lease;
 use crate::db::server::Connection;
-use crate::domain::canonical::CanonicalRow;
+use crate::db::statement::content::ContentStatements;
+use crate::domain::canonical::{CanonicalRow, RowShape};
 use crate::domain::connection::Side;
 use crate::domain::tuple::Tuple;
 use crate::error::{Error, Kind, Result};
+use std::collections::BTreeSet;
 
 /// So many rows are noted by one statement.
 const NOTED_TOGETHER: usize = 10_000;
@@ -58,16 +60,34 @@ pub(crate) async fn note_untouched(
     }
 }
 
+/// Finds the rows that hold what was applied last, by the rules of today or by those that applied it.
 async fn find(
     worker: &BatchWorker,
     connection: &mut Connection,
     load: &Load,
 ) -> Result<Vec<Untouched>> {
-    let statement = worker.suspects(load)?;
+    let mut untouched = read(worker, &worker.content, &worker.shape, connection, load).await?;
+    if let Some((content, shape)) = &worker.former {
+        let before = read(worker, content, shape, connection, load).await?;
+        let known: BTreeSet<usize> = untouched.iter().map(|it| it.ordinal).collect();
+        let others = before.into_iter();
+        untouched.extend(others.filter(|it| !known.contains(&it.ordinal)));
+    }
+    Ok(untouched)
+}
+
+async fn read(
+    worker: &BatchWorker,
+    content: &ContentStatements,
+    shape: &RowShape,
+    connection: &mut Connection,
+    load: &Load,
+) -> Result<Vec<Untouched>> {
+    let statement = worker.suspects(content, load)?;
     let what = format!("the target rows of {}", worker.entity);
     let mut rows = TupleStream::open(Side::Target, connection, &statement, what).await?;
-    let fields = worker.shape.total_fields();
-    let mut row = CanonicalRow::new(worker.shape.clone());
+    let fields = shape.total_fields();
+    let mut row = CanonicalRow::new(shape.clone());
     let mut untouched = Vec::new();
     while let Some(tuple) = rows.next().await? {
         let extra = extra_fields(tuple, fields);

@@ -9,7 +9,7 @@ use super::lane::Lane;
 use super::ledgers::index;
 use super::stopped;
 use super::tally::{Counted, Tally};
-use crate::context::Context;
+use crate::context::{Context, Drift};
 use crate::db::catalog::unique_columns;
 use crate::db::control::batch::{BatchCounts, Checks};
 use crate::db::control::detection;
@@ -53,9 +53,17 @@ pub(crate) struct Session<'a> {
     pub budget: Option<QuarantineBudget>,
     /// Entities whose ledgers were bare at first, and whether they still are.
     pub keyless: BTreeMap<String, Mutex<bool>>,
+    /// How the databases and the mapping have changed since the last session.
+    pub drift: &'a Drift,
 }
 
 impl Session<'_> {
+    /// How an entity's rows were made before, where that was another way.
+    fn former(&self, entity: &ResolvedEntity) -> Option<(ContentStatements, RowShape)> {
+        let former = self.drift.former(entity, &self.context.catalogs.1)?;
+        Some((ContentStatements::of_former(&former.entity), former.shape))
+    }
+
     /// Adds the indexes of an entity's ledger, if it has none yet: all but a first load look rows up in it.
     pub async fn ensure_key(
         &self,
@@ -178,6 +186,7 @@ impl<'a> EntityWork<'a> {
             statements,
             content: ContentStatements::new(entity),
             shape: RowShape::of_target(entity),
+            former: session.former(entity),
             entity: entity.name.clone(),
             key_types: entity.key_types(),
             writer: session.writer,

@@ -7,7 +7,7 @@ use super::hands::HandsPool;
 use super::waves::{self, Tallies, changes_of};
 use super::{MigrateRequest, final_state, plan_of};
 use super::{ending, ledgers, preflight, sequences, staleness, watermarks};
-use crate::context::Context;
+use crate::context::{Context, Drift};
 use crate::db::control::batch::BatchCounts;
 use crate::db::control::detection::LedgerCounts;
 use crate::db::control::{detection, ledger as ledger_rows, schema, session as sessions, state};
@@ -29,6 +29,7 @@ use crate::service::give_way::{Patience, Watch};
 use crate::service::journal::Journal;
 use crate::service::lease::HeldLease;
 use crate::service::outage::Rider;
+use crate::service::schema::{refuse_drift, say_drift};
 use crate::service::{host_name, process_id};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -45,7 +46,12 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         context.interrupt.end_at(began + limit);
     }
     let prepared = prepare(context, request).await;
-    let (installation_id, lease) = prepared.map_err(|error| error.state("nothing was started"))?;
+    let prepared = prepared.map_err(|error| error.state("nothing was started"))?;
+    let Prepared {
+        installation_id,
+        lease,
+        drift,
+    } = prepared;
     let (started, control, journal) = match begin(context, &lease).await {
         Ok(begun) => begun,
         Err(error) => {
@@ -63,6 +69,7 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         context: &logging,
         request,
         lease: &lease,
+        drift: &drift,
         installation_id,
         writer: Writer {
             session_id: started.session_id,
@@ -99,12 +106,20 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
     Ok(report)
 }
 
+/// What a session needs before it begins.
+struct Prepared {
+    installation_id: Uuid,
+    lease: HeldLease,
+    drift: Drift,
+}
+
 /// Makes sure that the target can be written, and takes the lease.
-async fn prepare(context: &Context, request: &MigrateRequest) -> Result<(Uuid, HeldLease)> {
+async fn prepare(context: &Context, request: &MigrateRequest) -> Result<Prepared> {
     let mut control = context.target.open().await?;
     let entities = context.select(&request.selection)?;
     preflight::check_target(context, &mut control, &entities).await?;
     let installation_id = schema::ensure(&mut control).await?;
+    let drift = refuse_drift(context, &mut control).await?;
     if let Some(detection_id) = request.detection_id {
         // A refusal that can be known beforehand leaves no failed session behind.
         staleness::check(context, &mut control, detection_id).await?;
@@ -116,7 +131,11 @@ async fn prepare(context: &Context, request: &MigrateRequest) -> Result<(Uuid, H
         &context.interrupt,
     )
     .await?;
-    Ok((installation_id, lease))
+    Ok(Prepared {
+        installation_id,
+        lease,
+        drift,
+    })
 }
 
 /// Begins the session, or takes the unfinished one up, and its log; only the lease holder can say which.
@@ -149,6 +168,8 @@ struct Run<'a> {
     context: &'a Context,
     request: &'a MigrateRequest,
     lease: &'a HeldLease,
+    /// How the databases have changed since the last session.
+    drift: &'a Drift,
     installation_id: Uuid,
     writer: Writer,
     started: state::Started,
@@ -169,6 +190,7 @@ impl Run<'_> {
         let id = self.writer.session_id;
         if !self.begun.load(Ordering::SeqCst) {
             ending::say_what_changed_hands(self.context, self.lease, self.started.mapping_changed);
+            say_drift(self.context, self.drift);
         }
         let message = if self.started.resumed {
             let (batches, rows) = (self.started.batches, self.started.rows);
@@ -232,6 +254,7 @@ impl Run<'_> {
                 .into_iter()
                 .map(|it| (it, Mutex::new(true)))
                 .collect(),
+            drift: self.drift,
         };
         session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;
@@ -240,6 +263,7 @@ impl Run<'_> {
         let entities = self.report(control, counts, &done).await?;
         watermarks::promote(
             control,
+            (self.context, self.drift),
             self.lease.epoch,
             self.writer.session_number,
             detection_id,
