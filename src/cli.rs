@@ -1,5 +1,6 @@
 //! Words in, words out: reads the command line, runs one verb and says how it ended.
 
+mod adopt;
 mod analyze;
 mod args;
 mod completions;
@@ -50,6 +51,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Analyze(analyze::AnalyzeArgs),
+    Adopt(adopt::AdoptArgs),
     Detect(detect::DetectArgs),
     Migrate(migrate::MigrateArgs),
     Verify(verify::VerifyArgs),
@@ -83,6 +85,9 @@ impl Verb {
             Verb::Migrate(args) if !args.dry_run => {
                 "every finished batch is committed, the open one was rolled back"
             }
+            Verb::Adopt(args) if !args.dry_run => {
+                "every finished batch is committed; no row of a target table was changed"
+            }
             Verb::Demo(_) => "the throw-away servers were removed",
             _ => "nothing was changed",
         }
@@ -91,6 +96,7 @@ impl Verb {
     fn run<'a>(&'a self, front: &'a Front) -> Running<'a> {
         match self {
             Verb::Analyze(args) => Box::pin(analyze::run(front, args)),
+            Verb::Adopt(args) => Box::pin(adopt::run(front, args)),
             Verb::Detect(args) => Box::pin(detect::run(front, args)),
             Verb::Migrate(args) => Box::pin(migrate::run(front, args)),
             Verb::Verify(args) => Box::pin(verify::run(front, args)),

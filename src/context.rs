@@ -367,8 +367,10 @@ fn source_schemas(mapping: &Mapping) -> Vec<String> {
 
 fn target_schemas(mapping: &Mapping) -> Vec<String> {
     let mut schemas = BTreeSet::from([mapping.target_schema.clone()]);
-    let targets = mapping.entities.iter();
-    schemas
-        .extend(targets.map(|it| QualifiedName::parse(&it.target, &mapping.target_schema).schema));
+    let targets = mapping.entities.iter().map(|it| &it.target);
+    let mappings = mapping.entities.iter();
+    let mappings = mappings.filter_map(|it| it.adopt.table.as_ref().map(|it| &it.table));
+    let named = targets.chain(mappings);
+    schemas.extend(named.map(|it| QualifiedName::parse(it, &mapping.target_schema).schema));
     schemas.into_iter().collect()
 }

@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 /// Every command that has a help text.
 const COMMANDS: &[&str] = &[
     "",
+    "adopt",
     "analyze",
     "detect",
     "migrate",
