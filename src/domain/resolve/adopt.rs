@@ -59,7 +59,7 @@ pub struct Adoption {
     /// The target columns that carry the whole source key, in key order; empty when there are none.
     pub legacy: Vec<Carrier>,
     /// The mappings table.
-    pub table: Option<ResolvedMappings>,
+    pub table: Option<Box<ResolvedMappings>>,
     /// Values by which the rows of this entity are known in a target that others feed as well.
     pub only: Vec<(String, Literal)>,
     /// Indexes of the mapped columns that tell which row is meant where no key does.
@@ -125,7 +125,7 @@ pub(super) fn resolve(
     }
     Adoption {
         legacy: carriers(&work.entity.legacy, source, target),
-        table,
+        table: table.map(Box::new),
         only: rule.only.clone(),
         natural_key: natural_key(work, target, columns),
     }

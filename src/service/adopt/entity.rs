@@ -34,7 +34,7 @@ pub(super) async fn adopt(
     patience: &Patience,
 ) -> Result<EntityAdoption> {
     let of_source = SourceStatements::new(entity);
-    let passing = source::count(source, &of_source.count_passing()).await?;
+    let passing = source::count(source, &of_source.count_passing(), &entity.name).await?;
     let mut report = EntityAdoption {
         entity: entity.name.clone(),
         ties: ties(entity),

@@ -43,7 +43,7 @@ pub(crate) struct BatchWorker {
     /// Whether the connection has its stage table.
     pub is_prepared: bool,
     /// Finds target rows that new rows match by their values.
-    pub natural_key: Option<NaturalKey>,
+    pub natural_key: Option<Box<NaturalKey>>,
     /// Whether an adoption could not tell the target rows of some keys.
     pub is_disputed: bool,
     /// Whether earlier findings about the rows may exist.

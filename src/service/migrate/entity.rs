@@ -181,7 +181,7 @@ impl<'a> EntityWork<'a> {
         let is_disputed = detection::ask(&mut hands.control, &disputed).await?;
         let worker = BatchWorker {
             is_disputed,
-            natural_key: NaturalKey::new(entity, &session.context.entities),
+            natural_key: NaturalKey::new(entity, &session.context.entities).map(Box::new),
             statements,
             content: ContentStatements::new(entity),
             shape: RowShape::of_target(entity),
