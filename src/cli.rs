@@ -1,5 +1,6 @@
 //! Words in, words out: reads the command line, runs one verb and says how it ended.
 
+mod adopt;
 mod analyze;
 mod args;
 mod completions;
@@ -55,6 +56,7 @@ enum Verb {
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
     Analyze(analyze::AnalyzeArgs),
+    Adopt(adopt::AdoptArgs),
     Detect(detect::DetectArgs),
     Migrate(migrate::MigrateArgs),
     Verify(verify::VerifyArgs),
@@ -89,6 +91,9 @@ impl Verb {
             Verb::Migrate(args) if !args.dry_run => {
                 "every finished batch is committed, the open one was rolled back"
             }
+            Verb::Adopt(args) if !args.dry_run => {
+                "every finished batch is committed; no row of a target table was changed"
+            }
             Verb::Demo(_) => "the throw-away servers were removed",
             _ => "nothing was changed",
         }
@@ -99,6 +104,7 @@ impl Verb {
             Verb::Init(args) => Box::pin(init::run(front, args)),
             Verb::Doctor(args) => Box::pin(doctor::run(front, args)),
             Verb::Analyze(args) => Box::pin(analyze::run(front, args)),
+            Verb::Adopt(args) => Box::pin(adopt::run(front, args)),
             Verb::Detect(args) => Box::pin(detect::run(front, args)),
             Verb::Migrate(args) => Box::pin(migrate::run(front, args)),
             Verb::Verify(args) => Box::pin(verify::run(front, args)),

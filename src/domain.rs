@@ -1,5 +1,6 @@
 //! Nouns: plain values and pure functions, without I/O.
 
+pub mod adopt;
 pub mod canonical;
 pub mod catalog;
 pub mod connection;

@@ -1,5 +1,6 @@
 //! Verbs: each takes a typed request and returns a typed report, and prints nothing.
 
+pub mod adopt;
 pub mod analyze;
 pub mod control;
 pub mod detect;

@@ -229,5 +229,8 @@ pub(crate) fn target_schemas(mapping: &Mapping) -> Vec<String> {
     let mut schemas = BTreeSet::from([mapping.target_schema.clone()]);
     let targets = mapping.entities.iter();
     schemas.extend(targets.map(|it| mapping.target_table(it).schema));
+    let claims = mapping.entities.iter();
+    let claims = claims.filter_map(|it| it.adopt.table.as_ref());
+    schemas.extend(claims.map(|it| QualifiedName::parse(&it.table, &mapping.target_schema).schema));
     schemas.into_iter().collect()
 }

@@ -1,5 +1,6 @@
 //! The control schema: one file per table, one function per statement.
 
+pub mod adopt;
 pub mod batch;
 pub mod catalog_snapshot;
 pub mod detection;

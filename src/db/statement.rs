@@ -1,5 +1,6 @@
 //! All dynamic SQL: made from resolved entities only, every identifier quoted in one place.
 
+pub mod adopt;
 pub mod apply;
 pub mod content;
 pub mod ddl;

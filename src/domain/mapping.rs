@@ -1,5 +1,6 @@
 //! The mapping file as parsed: what the operator asked for, not yet bound to any database.
 
+pub mod adopt;
 pub mod column;
 pub mod dedupe;
 pub mod entity;
@@ -10,6 +11,7 @@ pub mod template;
 pub mod uses;
 pub mod validate;
 
+pub use adopt::{AdoptRule, MappingsTable};
 pub use column::{
     CaseArm, Clamp, Codes, ColumnRef, ColumnRule, Fallback, Format, Hop, Invalid, JsonFallback,
     JsonMember, Literal, Missing, Normalize, PolyTarget, Rule,
@@ -92,6 +94,7 @@ impl Mapping {
 pub(crate) struct Defaults {
     pub delete: DeletePolicy,
     pub conflict: ConflictPolicy,
+    pub adopt: adopt::AdoptDefaults,
     pub codes: BTreeMap<String, Codes>,
 }
 
@@ -175,10 +178,12 @@ fn read_defaults(reader: &mut Reader<'_>, root: &Section<'_>) -> Defaults {
     let mut defaults = Defaults {
         delete: DeletePolicy::Ignore,
         conflict: ConflictPolicy::KeepTarget,
+        adopt: adopt::AdoptDefaults::default(),
         codes: BTreeMap::new(),
     };
     if let Some(section) = root.section(reader, "defaults") {
-        section.only(reader, &["delete", "conflict"]);
+        section.only(reader, &["delete", "conflict", "adopt"]);
+        defaults.adopt = adopt::read_defaults(reader, &section);
         if let Some(policy) = entity::read_delete(reader, &section) {
             defaults.delete = policy;
         }

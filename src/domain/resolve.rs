@@ -1,5 +1,6 @@
 //! Binds a mapping to both catalogs. Only what comes out of here reaches SQL.
 
+pub mod adopt;
 pub mod column;
 pub mod conversion;
 mod coverage;
@@ -10,6 +11,7 @@ pub mod source;
 mod validation;
 mod via;
 
+pub use adopt::{Adoption, Carrier, ResolvedMappings};
 pub use column::{Extract, ExtractForm, ResolvedColumn, ResolvedValue};
 pub use conversion::{Conversion, Digits, Transport};
 pub use entity::ResolvedEntity;

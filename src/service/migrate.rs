@@ -13,7 +13,7 @@ pub mod entity;
 pub mod hands;
 mod knot;
 mod lane;
-mod ledgers;
+pub(crate) mod ledgers;
 pub mod preflight;
 pub mod reader;
 mod sequences;

@@ -12,6 +12,7 @@ const COMMANDS: &[&str] = &[
     "",
     "init",
     "doctor",
+    "adopt",
     "analyze",
     "detect",
     "migrate",

@@ -1,5 +1,6 @@
 //! All integration tests in one binary: real servers, started and removed by the tests themselves.
 
+mod adopt;
 mod architecture;
 mod commands;
 mod conflicts;

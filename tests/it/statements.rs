@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use crate::support::Bench;
+use diffmig::db::statement::adopt::AdoptStatements;
 use diffmig::db::statement::apply::{ApplyStatements, Writer};
 use diffmig::db::statement::content::ContentStatements;
 use diffmig::db::statement::retire::Doomed;
@@ -14,6 +15,7 @@ use diffmig::db::statement::{Statement, ledger};
 use diffmig::domain::key::{Key, KeyType, encode_field};
 use diffmig::domain::resolve::ResolvedEntity;
 use sqlx::{AssertSqlSafe, Executor};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use uuid::Uuid;
 
@@ -46,6 +48,37 @@ fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
     let mut all = reading(entity);
     all.extend(writing(entity));
     all
+}
+
+/// The statements of an adoption: those that judge, which need each other's temporary tables, and the one that writes.
+fn adopting(entity: &ResolvedEntity, all: &[ResolvedEntity]) -> Vec<(&'static str, String)> {
+    let gathered = BTreeSet::from([entity.name.as_str()]);
+    let ledgers: BTreeSet<String> = all.iter().map(|it| it.name.clone()).collect();
+    let adopt = AdoptStatements::new(entity, all, &gathered, &ledgers);
+    let judging = [
+        adopt.create_keys(),
+        adopt.claims(),
+        adopt.create_links(),
+        adopt.owned(),
+        adopt.links(),
+        adopt.known(),
+        adopt.content(),
+        adopt.malformed(),
+        adopt.native(),
+    ];
+    let writing = [
+        ledger::create_key(entity),
+        adopt.create_stage(),
+        adopt.record(Uuid::nil(), 7),
+    ];
+    let joined = |all: &[Statement]| {
+        let texts: Vec<&str> = all.iter().map(Statement::as_str).collect();
+        texts.join(";\n")
+    };
+    vec![
+        ("adopt: judge", joined(&judging)),
+        ("adopt: record", joined(&writing)),
+    ]
 }
 
 fn text(statement: Statement) -> String {
@@ -171,7 +204,8 @@ async fn generated_sql_is_as_reviewed_and_both_servers_accept_it() {
     for name in ["clients", "entries", "topics"] {
         let entity = context.entities.iter().find(|it| it.name == name).unwrap();
         let mut golden = String::new();
-        for (title, sql) in statements(entity) {
+        let adopting = adopting(entity, &context.entities);
+        for (title, sql) in statements(entity).into_iter().chain(adopting) {
             writeln!(golden, "-- {title}\n{}\n", readable(&sql)).unwrap();
             if title == "stage: fill" {
                 continue;

@@ -368,6 +368,18 @@ pub async fn free_planner(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
+/// Takes that back: what follows joins few rows with large tables by key.
+///
+/// # Errors
+/// The connection is gone.
+pub async fn bind_planner(connection: &mut Connection) -> Result<()> {
+    let sql = "set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off";
+    answered(sqlx::raw_sql(sql).execute(connection))
+        .await
+        .map_err(super::failed("looking at edited rows"))?;
+    Ok(())
+}
+
 /// How long an index may take to be built.
 const BUILD_LIMIT: Duration = Duration::from_secs(6 * 3_600);
 

@@ -1,6 +1,6 @@
 //! The statements of a batch: stage, apply, retire.
 
-use super::ledger::ledger_name;
+use super::ledger::{DISPUTED, ledger_name};
 use super::target_row::{Reference, TargetRow};
 use super::{Statement, key_equality, key_names};
 use crate::domain::identifier::{quote_identifier, quote_literal};
@@ -20,7 +20,8 @@ pub(super) type Ahead = BTreeMap<(String, String), String>;
 pub(super) const THIS_XID: &str = "(select ((pg_catalog.txid_current() & 4294967295)::text)::xid)";
 
 /// Why a row is in conflict; the same words whatever the policy makes of it.
-const BOTH_CHANGED: &str = "the row was changed on both sides";
+const BOTH_CHANGED: &str = "case when p.l_xmin = '0' then 'adopted with other content than the source has' \
+     else 'the row was changed on both sides' end";
 const REMOVED: &str = "the row was removed in the target";
 
 /// Who applies: recorded in ledger and quarantine.
@@ -412,7 +413,7 @@ impl ApplyStatements {
             (
                 "applied_hash",
                 format!(
-                    "case when {aside} and p.l_xmin is not null and p.l_deleted is null \
+                    "case when {aside} and (p.l_xmin is not null and p.l_deleted is null or p.l_applied = {DISPUTED}) \
                      then coalesce(p.l_applied, p.l_hash) end"
                 ),
             ),
@@ -488,7 +489,7 @@ impl ApplyStatements {
         let session = quote_literal(&writer.session_id.to_string());
         // A row that is quarantined without a fault of its own is one that both sides changed.
         let bad = format!(
-            "coalesce(p.bad, '40000|' || case when p.t_xmin is null then '{REMOVED}' else '{BOTH_CHANGED}' end)"
+            "coalesce(p.bad, '40000|' || case when p.t_xmin is null then '{REMOVED}' else {BOTH_CHANGED} end)"
         );
         format!(
             "insert into diffmig.quarantine as old (entity, key, status, sqlstate, constraint_name, reason, first_session, last_session) \
@@ -498,7 +499,7 @@ impl ApplyStatements {
              case when p.action = 'quarantined' then split_part({bad}, '|', 2) \
              when p.action = 'held' then 'waits for a parent that is not there' \
              when p.t_xmin is null then '{REMOVED}' \
-             else '{BOTH_CHANGED}' end, \
+             else {BOTH_CHANGED} end, \
              {session}::uuid, {session}::uuid \
              from planned p where p.action in ('quarantined', 'held', 'conflicted') order by 2 \
              on conflict (entity, key) do update set status = excluded.status, sqlstate = excluded.sqlstate, \

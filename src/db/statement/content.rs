@@ -27,15 +27,20 @@ pub struct ContentStatements {
 impl ContentStatements {
     /// Compiles the entity.
     pub fn new(entity: &ResolvedEntity) -> Self {
-        ContentStatements::compiled(entity, false)
+        ContentStatements::compiled(entity, &Parents::Ledgers, false)
     }
 
     /// Compiles an entity of an earlier mapping, whose integers may have become larger in the target.
     pub fn of_former(entity: &ResolvedEntity) -> Self {
-        ContentStatements::compiled(entity, true)
+        ContentStatements::compiled(entity, &Parents::Ledgers, true)
     }
 
-    fn compiled(entity: &ResolvedEntity, is_former: bool) -> Self {
+    /// Compiles the entity, its parents' ids being looked up elsewhere.
+    pub(super) fn over(entity: &ResolvedEntity, parents: &Parents<'_>) -> Self {
+        ContentStatements::compiled(entity, parents, false)
+    }
+
+    fn compiled(entity: &ResolvedEntity, parents: &Parents<'_>, is_former: bool) -> Self {
         let types = entity.key_types();
         let keys = types.iter().enumerate();
         let mut fields: Vec<String> = keys
@@ -45,7 +50,7 @@ impl ContentStatements {
         let mut owned = Vec::new();
         let mut joins = String::new();
         for (index, column) in entity.columns.iter().enumerate() {
-            let mut read = read_back(entity, index, column);
+            let mut read = read_back(entity, index, column, parents);
             if is_former && column.parents().is_empty() {
                 let name = format!("t.{}", quote_identifier(&column.name));
                 read.values.iter_mut().for_each(|value| {
@@ -71,6 +76,11 @@ impl ContentStatements {
             joins,
             entity: entity.clone(),
         }
+    }
+
+    /// The fields of the canonical row over a row `l` of keys and its target row `t`, and what must be joined to them.
+    pub(super) fn parts(&self) -> (&str, &str) {
+        (&self.select, &self.joins)
     }
 
     fn suspects(&self, rows: &str) -> Statement {
@@ -192,13 +202,26 @@ pub(super) fn sampled(key_texts: &[String], percent: f64) -> String {
     format!("('x' || left(md5({text}), 8))::bit(32)::bigint & 4294967295 <= {limit}")
 }
 
+/// Where the keys of parents are found by the ids of their target rows.
+pub(super) enum Parents<'a> {
+    /// In their ledgers; a reference that is NULL for now may be pending.
+    Ledgers,
+    /// In another relation for each of them, with the columns `k0` and `target_id`; nothing is pending.
+    Relations(&'a dyn Fn(&str) -> String),
+}
+
 /// How a column is read back: its fields as the source's projection makes them, and what must be joined.
 struct ReadBack {
     values: Vec<String>,
     joins: String,
 }
 
-fn read_back(entity: &ResolvedEntity, index: usize, column: &ResolvedColumn) -> ReadBack {
+fn read_back(
+    entity: &ResolvedEntity,
+    index: usize,
+    column: &ResolvedColumn,
+    parents: &Parents<'_>,
+) -> ReadBack {
     let name = format!("t.{}", quote_identifier(&column.name));
     match &column.value {
         ResolvedValue::Json { extract, .. }
@@ -225,7 +248,7 @@ fn read_back(entity: &ResolvedEntity, index: usize, column: &ResolvedColumn) -> 
             }
         }
         ResolvedValue::Reference { .. } | ResolvedValue::Poly { .. } => {
-            read_reference(entity, index, column, &name)
+            read_reference(entity, index, column, parents)
         }
     }
 }
@@ -244,8 +267,9 @@ fn read_reference(
     entity: &ResolvedEntity,
     index: usize,
     column: &ResolvedColumn,
-    name: &str,
+    relations: &Parents<'_>,
 ) -> ReadBack {
+    let name = format!("t.{}", quote_identifier(&column.name));
     let mut parents = column.parents();
     parents.sort_unstable();
     parents.dedup();
@@ -254,9 +278,12 @@ fn read_reference(
     let mut kinds = String::new();
     for (nth, parent) in parents.iter().enumerate() {
         let alias = format!("b{index}_{nth}");
-        let ledger = ledger_name(parent);
+        let relation = match relations {
+            Parents::Ledgers => ledger_name(parent),
+            Parents::Relations(of) => of(parent),
+        };
         joins.push_str(&format!(
-            " left join {ledger} {alias} on {alias}.target_id = {name}"
+            " left join {relation} {alias} on {alias}.target_id = {name}"
         ));
         kinds.push_str(&format!(
             " when {alias}.k0 is not null then {}",
@@ -265,13 +292,17 @@ fn read_reference(
         keys.push(format!("{alias}.k0"));
     }
     let to = column.key_type.sql_type();
-    let pending_key = pending(entity, column, "(w.parent_key ->> 0)");
+    let pending = |value: &str| match relations {
+        Parents::Ledgers => pending(entity, column, value),
+        Parents::Relations(_) => "null".to_owned(),
+    };
+    let pending_key = pending("(w.parent_key ->> 0)");
     let mut values = vec![format!(
         "(case when {name} is null then {pending_key}::{to} else coalesce({}) end)::{to}",
         keys.join(", ")
     )];
     if matches!(column.value, ResolvedValue::Poly { .. }) {
-        let kind = pending(entity, column, "w.parent_entity");
+        let kind = pending("w.parent_entity");
         values.push(format!(
             "(case when {name} is null then {kind} else case{kinds} end end)::text"
         ));

@@ -47,7 +47,18 @@ fn on_target(mapping: &Mapping, role: &str) -> Vec<String> {
     }
     let mut statements = vec![database(role, "connect, create, temporary")];
     statements.extend(on_tables(&tables, role));
+    let noted = mapping
+        .entities
+        .iter()
+        .filter_map(|it| it.adopt.table.as_ref());
+    let noted = noted.map(|it| QualifiedName::parse(&it.table, &mapping.target_schema));
+    let noted: BTreeMap<QualifiedName, &str> = noted
+        .filter(|table| !tables.contains_key(table))
+        .map(|table| (table, "select"))
+        .collect();
+    statements.extend(on_tables(&noted, role));
     statements.push(sequences(&tables, role));
+    tables.extend(noted);
     statements.push(row_security(&tables, role));
     statements
 }

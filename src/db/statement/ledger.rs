@@ -184,7 +184,24 @@ pub fn count_live(entity: &ResolvedEntity) -> Statement {
 }
 
 /// A hash that no row has: whatever carries it is looked at again.
-const NO_HASH: &str = "pg_catalog.decode('00000000000000000000000000000000', 'hex')";
+pub(super) const NO_HASH: &str = "pg_catalog.decode('00000000000000000000000000000000', 'hex')";
+
+/// The hash that marks a key of which an adoption could not tell which target row is its own; in `applied_hash`.
+pub(super) const DISPUTED: &str = "pg_catalog.decode('ffffffffffffffffffffffffffffffff', 'hex')";
+
+/// The condition that a ledger row is marked so.
+pub(super) fn is_disputed(alias: &str) -> String {
+    format!("coalesce({alias}.applied_hash = {DISPUTED} and {alias}.target_xmin is null, false)")
+}
+
+/// Tells whether any key is marked so.
+pub fn has_disputed(entity: &str) -> Statement {
+    Statement::new(format!(
+        "select exists (select from {} l where {IS_SPECIAL} and {})",
+        ledger_name(entity),
+        is_disputed("l")
+    ))
+}
 
 /// Finds the ledger rows of stored keys: `l.k0 = (g.key ->> 0)::bigint`.
 fn stored_key_equality(types: &[KeyType]) -> String {

@@ -1,5 +1,6 @@
 //! An entity: one source relation that feeds one target table.
 
+use super::adopt::{self, AdoptRule};
 use super::column::{ColumnRef, ColumnRule, Literal};
 use super::dedupe::{self, Dedupe};
 use super::issue::did_you_mean;
@@ -124,6 +125,10 @@ pub struct Entity {
     pub id: IdRule,
     /// Source key column and the target column that carries it.
     pub legacy: Vec<(String, String)>,
+    /// How rows that other scripts have moved are tied to their source keys.
+    pub adopt: AdoptRule,
+    /// Target columns whose values tell which row is meant where no key does.
+    pub natural_key: Vec<String>,
     /// What happens to rows that are gone.
     pub delete: DeletePolicy,
     /// What happens when both sides changed.
@@ -160,6 +165,8 @@ pub(super) const KNOWN: &[&str] = &[
     "target",
     "id",
     "legacy",
+    "adopt",
+    "match",
     "delete",
     "conflict",
     "ignore",
@@ -168,9 +175,6 @@ pub(super) const KNOWN: &[&str] = &[
     "validate",
     "dedupe",
 ];
-
-/// Keys of the mapping language that this version does not carry out yet; they are refused by name.
-const PLANNED: &[&str] = &["match"];
 
 pub(super) fn read(
     reader: &mut Reader<'_>,
@@ -198,7 +202,9 @@ pub(super) fn read(
     let ignore = section.strings(reader, "ignore").unwrap_or_default();
     let validations = validate::read(reader, section);
     let dedupe = dedupe::read(reader, section);
+    let natural_key = section.strings(reader, "match").unwrap_or_default();
     let source = source?;
+    let adopt = adopt::read(reader, section, &defaults.adopt, &source);
     let alias = alias.unwrap_or_else(|| match &source {
         SourceRelation::Table(table) => table.rsplit('.').next().unwrap_or(table).to_owned(),
         SourceRelation::Query { .. } => name.clone(),
@@ -214,6 +220,8 @@ pub(super) fn read(
         target: target?,
         id,
         legacy,
+        adopt,
+        natural_key,
         delete,
         conflict,
         updated_at,
@@ -227,9 +235,7 @@ pub(super) fn read(
 fn refuse_unknown(reader: &mut Reader<'_>, section: &Section<'_>) {
     for (key, at, _) in section.entries() {
         let path = section.path_of(key);
-        if PLANNED.contains(&key) {
-            reader.report(at, &path, "not supported by this version", None);
-        } else if !KNOWN.contains(&key) {
+        if !KNOWN.contains(&key) {
             let hint = did_you_mean(key, KNOWN.iter().copied());
             reader.report(at, &path, "unknown key", hint);
         }

@@ -1,6 +1,7 @@
 //! One entity, bound to both catalogs.
 
 use super::Catalogs;
+use super::adopt::{self, Adoption};
 use super::column::{self, Checker, ResolvedColumn};
 use super::conversion::Transport;
 use super::scope::Scope;
@@ -56,6 +57,8 @@ pub struct ResolvedEntity {
     pub overrides_identity: bool,
     /// Index of a key column and the target column that carries it.
     pub legacy: Vec<(usize, String)>,
+    /// What ties target rows that are there already to source keys.
+    pub adoption: Adoption,
     /// The mapped columns, compared ones first, then those owned by the target.
     pub columns: Vec<ResolvedColumn>,
     /// The delete policy.
@@ -217,9 +220,17 @@ pub(super) fn resolve(
     identity::check_id(&mut work, id, &source, &scope);
     let id_named = identity::named_id(&mut work, &source);
     let updated_at = resolve_updated_at(&mut work, &scope);
-    let legacy = resolve_legacy(&mut work, &source, target);
+    let legacy = adopt::resolve_legacy(&mut work, &source, target);
     let mut columns = resolve_columns(&mut work, mapping, target, (&scope, &routes), keys);
     let validations = validation::resolve(&mut work, target, &scope, &mut columns);
+    let adoption = adopt::resolve(
+        &mut work,
+        mapping,
+        catalogs.target,
+        &source,
+        target,
+        &columns,
+    );
     coverage::check_unmapped(&mut work, target, &legacy, catalogs, mapping);
     coverage::check_retire(&mut work, target);
     let id = id?;
@@ -235,6 +246,7 @@ pub(super) fn resolve(
         id_named,
         overrides_identity: id.identity_always,
         legacy,
+        adoption,
         columns,
         delete: entity.delete.clone(),
         cascades: {
@@ -275,30 +287,6 @@ fn resolve_updated_at(work: &mut Work<'_>, scope: &Scope) -> Option<ResolvedUpda
         is_naive: base != "timestamptz",
         overlap_secs: rule.overlap_secs,
     })
-}
-
-fn resolve_legacy(
-    work: &mut Work<'_>,
-    source: &ResolvedSource,
-    target: &Table,
-) -> Vec<(usize, String)> {
-    let mut legacy = Vec::new();
-    let spot = work.entity.spot;
-    for (key, column) in &work.entity.legacy.clone() {
-        let index = source.key.iter().position(|(name, _)| name == key);
-        if index.is_none() {
-            let message = format!("`{key}` is not a key column of the source");
-            let hint = did_you_mean(key, source.key.iter().map(|(name, _)| name.as_str()));
-            work.report(spot, "legacy", message, hint);
-        }
-        if target.column(column).is_none() {
-            let message = format!("{} has no column `{column}`", target.name);
-            let hint = did_you_mean(column, target.columns.iter().map(|it| it.name.as_str()));
-            work.report(spot, "legacy", message, hint);
-        }
-        legacy.extend(index.map(|index| (index, column.clone())));
-    }
-    legacy
 }
 
 fn resolve_columns(

@@ -2,6 +2,7 @@
 
 use super::bisect::{self, Found};
 use super::edits;
+use crate::db::control::adopt::matched;
 use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Checks, Mark};
 use crate::db::control::detection;
 use crate::db::control::lease::begin_fenced;
@@ -9,6 +10,7 @@ use crate::db::copy::copy_in;
 use crate::db::failure::Refusal;
 use crate::db::server::Connection;
 use crate::db::statement::Statement;
+use crate::db::statement::adopt::matching::NaturalKey;
 use crate::db::statement::apply::{ApplyStatements, Writer};
 use crate::db::statement::content::ContentStatements;
 use crate::db::statement::retire::Doomed;
@@ -42,6 +44,10 @@ pub(crate) struct BatchWorker {
     pub number: Arc<AtomicI32>,
     /// Whether the connection has its stage table.
     pub is_prepared: bool,
+    /// Finds target rows that new rows match by their values.
+    pub natural_key: Option<Box<NaturalKey>>,
+    /// Whether an adoption could not tell the target rows of some keys.
+    pub is_disputed: bool,
     /// Whether earlier findings about the rows may exist.
     pub revisits: bool,
     /// Whether a batch that lets no row in is rolled back: a second try that failed is not worth a record.
@@ -142,13 +148,17 @@ impl BatchWorker {
     /// Adds the rows of a batch to the stage table.
     pub async fn stage(&self, connection: &mut Connection, packed: &Batch) -> Result<()> {
         let staged = copy_in(connection, &self.statements.copy_stage, &packed.buffer).await?;
-        if usize::try_from(staged) == Ok(packed.row_count) {
-            return Ok(());
+        if usize::try_from(staged) != Ok(packed.row_count) {
+            return Err(Error::new(
+                Kind::Unexpected,
+                "the stage table took another number of rows than were sent",
+            ));
         }
-        Err(Error::new(
-            Kind::Unexpected,
-            "the stage table took another number of rows than were sent",
-        ))
+        if self.is_disputed {
+            let mark = self.statements.mark_disputed();
+            batch::run(connection, "marking disputed keys", &mark).await?;
+        }
+        Ok(())
     }
 
     /// Carries the delete policy out for a list of keys.
@@ -303,8 +313,13 @@ impl BatchWorker {
                 {
                     return Ok(refused);
                 }
+                let taken = self.take_matches(connection, first, last).await?;
                 let apply = self.statements.apply(self.writer, first, last);
-                batch::apply(connection, &apply, self.checks).await
+                let mut attempt = batch::apply(connection, &apply, self.checks).await?;
+                if let Attempt::Applied { ledger_rows, .. } = &mut attempt {
+                    *ledger_rows += taken;
+                }
+                Ok(attempt)
             }
             Load::Doomed(doomed) => {
                 let range = doomed.get(first..=last).unwrap_or_default();
@@ -313,6 +328,27 @@ impl BatchWorker {
                 batch::retire(connection, &retire, self.checks).await
             }
         }
+    }
+
+    /// Enters target rows into the ledger that new rows of the load match by their values; returns how many rows of
+    /// the ledger are new. What is done with them then is as for every row that looks edited.
+    async fn take_matches(
+        &self,
+        connection: &mut Connection,
+        first: usize,
+        last: usize,
+    ) -> Result<i64> {
+        let Some(natural_key) = &self.natural_key else {
+            return Ok(0);
+        };
+        let doing = "waiting for others that match rows";
+        batch::run(connection, doing, &natural_key.wait()).await?;
+        let number = self.writer.session_number;
+        let take = natural_key.take(self.statements.stage(), number, first, last);
+        batch::free_planner(connection).await?;
+        let taken = matched(connection, &take).await?;
+        batch::bind_planner(connection).await?;
+        Ok(taken)
     }
 
     /// Drops what was found about the staged rows before; what is still true is found again.

@@ -8,6 +8,7 @@ use super::batch::{BatchEnd, BatchWorker, Done};
 use super::entity::Session;
 use super::reader::Batch;
 use crate::db::Connection;
+use crate::db::control::adopt::has_adopted;
 use crate::db::control::batch::{self, Attempt, BatchCounts, Mark};
 use crate::db::control::lease::fence;
 use crate::db::direct::{self, Chunk};
@@ -46,6 +47,15 @@ impl DirectLoad {
         let table = context.catalogs.1.table(&entity.target);
         let rows = table.and_then(|it| DirectRows::of(entity, it, &context.entities));
         let Some(rows) = rows else { return Ok(None) };
+        // Rows may be there already.
+        if !entity.adoption.natural_key.is_empty() {
+            return Ok(None);
+        }
+        // The ids of adopted parents are not those that are computed from their keys.
+        let parents: Vec<&str> = entity.parents().into_iter().collect();
+        if !parents.is_empty() && has_adopted(connection, &parents).await? {
+            return Ok(None);
+        }
         if !direct::admits(connection, &entity.target, &entity.id_column).await? {
             return Ok(None);
         }

@@ -17,6 +17,7 @@ use crate::db::control::quarantine::{refused_by_others, refusing_constraints};
 use crate::db::control::session::{StepNow, save_step};
 use crate::db::server::Connection;
 use crate::db::source::Snapshot;
+use crate::db::statement::adopt::matching::NaturalKey;
 use crate::db::statement::apply::{ApplyStatements, Writer};
 use crate::db::statement::content::ContentStatements;
 use crate::db::statement::ledger;
@@ -167,6 +168,8 @@ impl<'a> EntityWork<'a> {
     ) -> Result<EntityWork<'a>> {
         let mut work = EntityWork::begin_with(session, entity, 0, hands, statements).await?;
         work.gathered = Some(into);
+        // Its parents are not known yet when a row would be matched.
+        work.worker.natural_key = None;
         // The other entities look into it, also when nothing is put there.
         work.worker.prepare(&mut work.hands.writer).await?;
         Ok(work)
@@ -182,7 +185,11 @@ impl<'a> EntityWork<'a> {
         let session_id = session.writer.session_id;
         let (number, revisits) =
             detection::resume_point(&mut hands.control, session_id, &entity.name).await?;
+        let disputed = ledger::has_disputed(&entity.name);
+        let is_disputed = detection::ask(&mut hands.control, &disputed).await?;
         let worker = BatchWorker {
+            is_disputed,
+            natural_key: NaturalKey::new(entity, &session.context.entities).map(Box::new),
             statements,
             content: ContentStatements::new(entity),
             shape: RowShape::of_target(entity),

@@ -68,3 +68,20 @@ async fn add_indexes(
     }
     Ok(())
 }
+
+/// Makes the ledgers of some entities that are missing, and indexes them, since rows are looked up there.
+pub(crate) async fn prepare_whole(
+    control: &mut Connection,
+    entities: &[&ResolvedEntity],
+) -> Result<()> {
+    let known = ledgers::list(control).await?;
+    for entity in entities {
+        let found = known.iter().find(|it| it.entity == entity.name);
+        if found.is_none() {
+            run(control, "creating a ledger", &ledger::create(entity)).await?;
+        }
+        let (has_key, has_index) = found.map_or((false, false), |it| (it.has_key, it.has_index));
+        add_indexes(control, entity, has_key, has_index).await?;
+    }
+    Ok(())
+}

@@ -52,47 +52,47 @@ pub(crate) struct Packer {
     pub gathers_from: Option<usize>,
 }
 
-impl Packer {
-    fn target_id(&self, row: &CanonicalRow, out: &mut Vec<u8>) -> Result<()> {
-        let types = self.entity.key_types();
-        match self.entity.id_strategy {
-            IdStrategy::Ordered => {
-                let name = &self.entity.name;
-                let id = ordered_target_id(
-                    self.installation_id,
-                    name,
-                    row.key(),
-                    &types,
-                    row.time_millis(),
-                );
-                put_field(out, Some(id.as_bytes()));
-            }
-            IdStrategy::Named => {
-                let named = self.entity.id_named.as_ref();
-                let id = named.map(|rule| named_target_id(rule, row.key(), &types));
-                let id = id.transpose().map_err(|fault| {
-                    Error::new(Kind::Unexpected, "a key cannot be read").cause(fault.to_string())
-                })?;
-                put_field(out, id.as_ref().map(|it| it.as_bytes().as_slice()));
-            }
-            IdStrategy::Random => put_field(out, Some(Uuid::new_v4().as_bytes())),
-            IdStrategy::Same => {
-                let fields = row.key().fields(&types).map_err(|fault| {
-                    Error::new(Kind::Unexpected, "a key cannot be read").cause(fault.to_string())
-                })?;
-                let field = fields.first().map(Vec::as_slice).unwrap_or_default();
-                // The target key may be a narrower integer than the bigint in which keys travel.
-                let width = match self.entity.id_type.as_str() {
-                    "int2" => 2,
-                    "int4" => 4,
-                    _ => field.len(),
-                };
-                put_field(out, Some(&field[field.len().saturating_sub(width)..]));
-            }
+/// Appends the id that the target row of a source row gets, as a field.
+pub(crate) fn put_target_id(
+    entity: &ResolvedEntity,
+    installation_id: Uuid,
+    row: &CanonicalRow,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let types = entity.key_types();
+    match entity.id_strategy {
+        IdStrategy::Ordered => {
+            let time = row.time_millis();
+            let id = ordered_target_id(installation_id, &entity.name, row.key(), &types, time);
+            put_field(out, Some(id.as_bytes()));
         }
-        Ok(())
+        IdStrategy::Named => {
+            let named = entity.id_named.as_ref();
+            let id = named.map(|rule| named_target_id(rule, row.key(), &types));
+            let id = id.transpose().map_err(|fault| {
+                Error::new(Kind::Unexpected, "a key cannot be read").cause(fault.to_string())
+            })?;
+            put_field(out, id.as_ref().map(|it| it.as_bytes().as_slice()));
+        }
+        IdStrategy::Random => put_field(out, Some(Uuid::new_v4().as_bytes())),
+        IdStrategy::Same => {
+            let fields = row.key().fields(&types).map_err(|fault| {
+                Error::new(Kind::Unexpected, "a key cannot be read").cause(fault.to_string())
+            })?;
+            let field = fields.first().map(Vec::as_slice).unwrap_or_default();
+            // The target key may be a narrower integer than the bigint in which keys travel.
+            let width = match entity.id_type.as_str() {
+                "int2" => 2,
+                "int4" => 4,
+                _ => field.len(),
+            };
+            put_field(out, Some(&field[field.len().saturating_sub(width)..]));
+        }
     }
+    Ok(())
+}
 
+impl Packer {
     fn start(&self) -> Batch {
         Batch {
             is_faulty: false,
@@ -120,7 +120,7 @@ impl Packer {
     ) -> Result<()> {
         batch.buffer.extend_from_slice(&field_count.to_be_bytes());
         batch.buffer.extend_from_slice(row.staged());
-        self.target_id(row, &mut batch.buffer)?;
+        put_target_id(&self.entity, self.installation_id, row, &mut batch.buffer)?;
         put_field(&mut batch.buffer, Some(row.hash()));
         put_field(&mut batch.buffer, Some(&ordinal.to_be_bytes()));
         batch.row_count += 1;

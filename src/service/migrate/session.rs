@@ -207,7 +207,7 @@ impl Run<'_> {
 
     /// Works once; when a server has no connection left, the next attempt makes do with fewer.
     async fn attempt(&self) -> Result<MigrateReport> {
-        let worked = self.work().await;
+        let worked = Box::pin(self.work()).await;
         let width = self.width.load(Ordering::SeqCst);
         if width > 1 && worked.as_ref().is_err_and(is_full) {
             self.width.store(1, Ordering::SeqCst);
@@ -258,7 +258,7 @@ impl Run<'_> {
         };
         session.check_budget(control).await?;
         self.save_steps(control, &plan, &counts).await?;
-        let done = waves::apply(&session, control, &plan, &counts).await?;
+        let done = Box::pin(waves::apply(&session, control, &plan, &counts)).await?;
         sequences::advance_all(self.context, control, self.lease.epoch, &entities).await?;
         let entities = self.report(control, counts, &done).await?;
         watermarks::promote(

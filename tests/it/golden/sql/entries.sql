@@ -493,7 +493,7 @@ from planned p
 where p.action = 'updated' and t.ctid = p.t_ctid and t."id" = p.id and t.xmin = p.t_xmin
 returning 1),
 recorded as (update diffmig."ledger_entries" l set target_id = p.id, row_hash = p.row_hash, applied_hash = case
-when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, target_xmin = case
+when p.action in ('quarantined', 'held', 'conflicted') and (p.l_xmin is not null and p.l_deleted is null or p.l_applied = pg_catalog.decode('ffffffffffffffffffffffffffffffff', 'hex')) then coalesce(p.l_applied, p.l_hash) end, target_xmin = case
 when p.action in ('inserted', 'updated') then (select ((pg_catalog.txid_current() & 4294967295)::text)::xid)
 when p.action = 'identical' then p.t_xmin else p.l_xmin end, outcome = (case
 when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, pending = p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
@@ -503,7 +503,7 @@ from planned p
 where l.ctid = p.l_ctid and l.k0 = p.k0 and (p.action in ('inserted', 'updated') or l.row_hash is distinct
 from (p.row_hash) or l.applied_hash is distinct
 from (case
-when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end) or l.target_xmin is distinct
+when p.action in ('quarantined', 'held', 'conflicted') and (p.l_xmin is not null and p.l_deleted is null or p.l_applied = pg_catalog.decode('ffffffffffffffffffffffffffffffff', 'hex')) then coalesce(p.l_applied, p.l_hash) end) or l.target_xmin is distinct
 from (case
 when p.action in ('inserted', 'updated') then (select ((pg_catalog.txid_current() & 4294967295)::text)::xid)
 when p.action = 'identical' then p.t_xmin else p.l_xmin end) or l.outcome is distinct
@@ -515,7 +515,7 @@ when p.action in ('quarantined', 'held') then p.l_deleted end))
 returning p.action in ('inserted', 'updated') as is_written),
 added as (insert into diffmig."ledger_entries" (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
 select p.k0, p.id, p.row_hash, case
-when p.action in ('quarantined', 'held', 'conflicted') and p.l_xmin is not null and p.l_deleted is null then coalesce(p.l_applied, p.l_hash) end, case
+when p.action in ('quarantined', 'held', 'conflicted') and (p.l_xmin is not null and p.l_deleted is null or p.l_applied = pg_catalog.decode('ffffffffffffffffffffffffffffffff', 'hex')) then coalesce(p.l_applied, p.l_hash) end, case
 when p.action in ('inserted', 'updated') then (select ((pg_catalog.txid_current() & 4294967295)::text)::xid)
 when p.action = 'identical' then p.t_xmin else p.l_xmin end, (case
 when p.action in ('quarantined', 'held', 'conflicted') then p.action else 'applied' end)::diffmig.outcome, p.nulled and not p.action in ('quarantined', 'held', 'conflicted'),
@@ -530,18 +530,22 @@ case p.action
 when 'quarantined' then 'open'
 when 'held' then 'held' else 'conflict' end, case p.action
 when 'quarantined' then split_part(coalesce(p.bad, '40000|' || case
-when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+when p.t_xmin is null then 'the row was removed in the target' else case
+when p.l_xmin = '0' then 'adopted with other content than the source has' else 'the row was changed on both sides' end end),
 '|', 1)
 when 'held' then '23503' else '40000' end, case p.action
 when 'quarantined' then nullif(split_part(coalesce(p.bad, '40000|' || case
-when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+when p.t_xmin is null then 'the row was removed in the target' else case
+when p.l_xmin = '0' then 'adopted with other content than the source has' else 'the row was changed on both sides' end end),
 '|', 3),
 '') end, case
 when p.action = 'quarantined' then split_part(coalesce(p.bad, '40000|' || case
-when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end),
+when p.t_xmin is null then 'the row was removed in the target' else case
+when p.l_xmin = '0' then 'adopted with other content than the source has' else 'the row was changed on both sides' end end),
 '|', 2)
 when p.action = 'held' then 'waits for a parent that is not there'
-when p.t_xmin is null then 'the row was removed in the target' else 'the row was changed on both sides' end, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
+when p.t_xmin is null then 'the row was removed in the target' else case
+when p.l_xmin = '0' then 'adopted with other content than the source has' else 'the row was changed on both sides' end end, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
 from planned p
 where p.action in ('quarantined', 'held', 'conflicted') order by 2
 on conflict (entity, key) do update set status = excluded.status, sqlstate = excluded.sqlstate, constraint_name = excluded.constraint_name, reason = excluded.reason, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
@@ -756,4 +760,117 @@ count(*) filter (where edited),
 (select count(*)
 from recorded)
 from gone
+
+-- adopt: judge
+create temporary table "diffmig_keys_entries" (k0 bigint) on commit drop;
+create temporary table "diffmig_claims_entries" on commit drop as
+select null::bigint as k0, null::uuid as target_id, null::integer as origin
+where false
+union all
+select t."legacy_entry_id"::bigint, t."id"::uuid, 1
+from "public"."entries" t
+where t."legacy_entry_id" is not null; analyze pg_temp."diffmig_claims_entries";
+create temporary table "diffmig_links_entries" (k0 bigint, target_id uuid, fault text, settled boolean, marked boolean) on commit drop;
+create temporary table "diffmig_owned_entries" on commit drop as
+select l.target_id::uuid as target_id
+from diffmig."ledger_entries" l
+where l.target_xmin is not null; analyze pg_temp."diffmig_owned_entries";
+insert into pg_temp."diffmig_links_entries" (k0, target_id, fault, settled, marked) with pair as (select c.k0, c.target_id
+from pg_temp."diffmig_claims_entries" c
+where c.k0 is not null group by c.k0, c.target_id),
+doubled as (select distinct k0
+from (select c.k0, c.origin
+from pg_temp."diffmig_claims_entries" c
+where c.k0 is not null group by c.k0, c.target_id, c.origin) d group by k0, origin having count(*) > 1),
+seen as (select p.*, t."id"::uuid as row_id, l.target_xmin is not null as settled, l.target_id as known_id, coalesce(l.applied_hash = pg_catalog.decode('ffffffffffffffffffffffffffffffff', 'hex') and l.target_xmin is null, false) as marked, count(*) over (partition by p.k0) as ids, count(*) over (partition by p.target_id) as keys
+from pair p
+left join "public"."entries" t on t."id"::uuid = p.target_id
+left join diffmig."ledger_entries" l on l.k0 = p.k0),
+judged as (select s.*, case
+when s.settled then case
+when s.known_id::uuid is distinct
+from s.target_id then 'contradiction' end
+when s.ids > 1 and d.k0 is not null then 'duplicate'
+when s.ids > 1 then 'contradiction'
+when s.target_id is not null and s.keys > 1 then 'shared'
+when o.target_id is not null then 'taken'
+when s.row_id is null then 'dangling' end as fault
+from seen s
+left join doubled d on d.k0 = s.k0
+left join pg_temp."diffmig_owned_entries" o on o.target_id = s.target_id)
+select distinct on (k0) k0, case
+when fault is null then row_id end as target_id, fault, settled, marked
+from judged order by k0, fault nulls last; analyze pg_temp."diffmig_links_entries";
+insert into pg_temp."diffmig_links_entries" (k0, target_id, fault, settled, marked)
+select l.k0, null, case
+when coalesce(l.applied_hash = pg_catalog.decode('ffffffffffffffffffffffffffffffff', 'hex') and l.target_xmin is null, false) then 'released' end, not coalesce(l.applied_hash = pg_catalog.decode('ffffffffffffffffffffffffffffffff', 'hex') and l.target_xmin is null, false),
+coalesce(l.applied_hash = pg_catalog.decode('ffffffffffffffffffffffffffffffff', 'hex') and l.target_xmin is null, false)
+from diffmig."ledger_entries" l
+left join pg_temp."diffmig_links_entries" x on x.k0 = l.k0
+where x.k0 is null; analyze pg_temp."diffmig_links_entries";
+select l.k0::bigint, t."target_kind"::text, (case
+when t."target_id" is null then null::bigint else coalesce(b1_0.k0, b1_1.k0, b1_2.k0) end)::bigint, (case
+when t."target_id" is null then null else case
+when b1_0.k0 is not null then 'clients'
+when b1_1.k0 is not null then 'profiles'
+when b1_2.k0 is not null then 'tickets' end end)::text, (case
+when t."author_id" is null then null::bigint else coalesce(b2_0.k0) end)::bigint, t."subject"::text, t."body"::text, t."preview"::text, t."is_read"::bool, t."sent_at"::timestamptz, null::text, null::bigint, t.xmin, coalesce(t."deleted_at" is not null, false),
+l.fault, l.settled, l.marked, l.target_id
+from pg_temp."diffmig_links_entries" l
+left join "public"."entries" t on t."id" = l.target_id and l.fault is null and not l.settled
+left join (select k0, target_id
+from diffmig."ledger_clients" l
+where target_xmin is not null) b1_0 on b1_0.target_id = t."target_id"
+left join (select k0, target_id
+from diffmig."ledger_profiles" l
+where target_xmin is not null) b1_1 on b1_1.target_id = t."target_id"
+left join (select k0, target_id
+from diffmig."ledger_tickets" l
+where target_xmin is not null) b1_2 on b1_2.target_id = t."target_id"
+left join (select k0, target_id
+from diffmig."ledger_profiles" l
+where target_xmin is not null) b2_0 on b2_0.target_id = t."author_id" order by l.k0;
+select (select count(*)
+from pg_temp."diffmig_claims_entries" c
+where not (c.k0 is not null)),
+array(select distinct c.target_id::text
+from pg_temp."diffmig_claims_entries" c
+where not (c.k0 is not null) and c.target_id is not null order by 1 limit 10);
+select count(*)
+from "public"."entries" t
+where not exists (select
+from pg_temp."diffmig_owned_entries" o
+where o.target_id = t."id"::uuid) and not exists (select
+from pg_temp."diffmig_claims_entries" c
+where c.target_id = t."id"::uuid) and not exists (select
+from pg_temp."diffmig_links_entries" l
+where l.target_id = t."id")
+
+-- adopt: record
+drop table if exists pg_temp.diffmig_adopted; create temporary table diffmig_adopted (k0 bigint, target_id uuid, row_hash bytea, applied_hash bytea, target_xmin xid, outcome text, gone boolean, reason text) on commit preserve rows;
+with put as (insert into diffmig."ledger_entries" as l (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
+select s.k0, s.target_id, s.row_hash, s.applied_hash, s.target_xmin, s.outcome::diffmig.outcome, false, 7, case
+when s.gone then now() end
+from pg_temp.diffmig_adopted s order by s.k0
+on conflict (k0) do update set target_id = excluded.target_id, row_hash = excluded.row_hash, applied_hash = excluded.applied_hash, target_xmin = excluded.target_xmin, outcome = excluded.outcome, pending = excluded.pending, session_number = excluded.session_number, deleted_at = excluded.deleted_at
+where l.target_xmin is null
+returning (l.xmax = 0) as is_new),
+settled as (update diffmig.quarantine q set status = 'resolved', updated_at = now()
+from pg_temp.diffmig_adopted s
+where q.entity = 'entries' and q.key = jsonb_build_array(s.k0) and q.status <> 'resolved' and s.reason is null),
+aside as (insert into diffmig.quarantine as old (entity, key, status, sqlstate, reason, first_session, last_session)
+select 'entries', jsonb_build_array(s.k0),
+'open', 'DM002', s.reason, '00000000-0000-0000-0000-000000000000'::uuid, '00000000-0000-0000-0000-000000000000'::uuid
+from pg_temp.diffmig_adopted s
+where s.reason is not null order by 2
+on conflict (entity, key) do update set status = excluded.status, sqlstate = excluded.sqlstate, constraint_name = null, reason = excluded.reason, attempts = old.attempts + 1, last_session = excluded.last_session, updated_at = now()),
+waiting as (delete
+from diffmig.pending_reference w using pg_temp.diffmig_adopted s
+where w.entity = 'entries' and w.key = jsonb_build_array(s.k0)),
+forgotten as (delete
+from diffmig.watermark
+where entity = 'entries')
+select count(*),
+count(*) filter (where is_new)
+from put
 
