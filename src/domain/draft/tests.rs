@@ -47,6 +47,8 @@ pub(super) fn relation(text: &str) -> Relation {
         unique_columns: Vec::new(),
         referrers: Vec::new(),
         foreign_keys: Vec::new(),
+        constraints: Vec::new(),
+        is_partition: false,
         estimated_rows: -1,
     };
     for word in words {
@@ -64,6 +66,8 @@ pub(super) fn relation(text: &str) -> Relation {
             has_default: rest.contains('='),
             is_generated: false,
             identity_always: false,
+            number: 0,
+            default: None,
         });
         if is_key {
             table.primary_key.push(column.to_owned());
@@ -74,6 +78,7 @@ pub(super) fn relation(text: &str) -> Relation {
             referenced: QualifiedName::new("public", parent),
             referenced_columns: vec!["id".to_owned()],
             is_deferrable: false,
+            definition: String::new(),
         }));
     }
     Relation {
@@ -438,6 +443,8 @@ fn any_relation(name: &'static str) -> impl Strategy<Value = Relation> {
                 has_default,
                 is_generated: is_generated && has_default && !not_null,
                 identity_always: false,
+                number: 0,
+                default: None,
             });
             relation
                 .table
@@ -448,6 +455,7 @@ fn any_relation(name: &'static str) -> impl Strategy<Value = Relation> {
                     referenced: QualifiedName::new("public", *parent),
                     referenced_columns: vec!["id".to_owned()],
                     is_deferrable: false,
+                    definition: String::new(),
                 }));
         }
         let columns = relation

@@ -142,7 +142,7 @@ struct Links<'c> {
 
 impl<'c> Links<'c> {
     fn new(stream: TupleStream<'c>, entity: &ResolvedEntity) -> Self {
-        let shape = RowShape::new(entity);
+        let shape = RowShape::of_target(entity);
         Links {
             stream,
             fields: shape.total_fields(),
