@@ -234,6 +234,48 @@ async fn new_renamed_and_dropped_source_columns_are_refused_by_name_and_followed
             "diffmig schema suggest",
         ])
         .await;
+    let suggestion = bench.follow(&[], 0).await;
+    let sql = suggestion["sql"]["text"].as_str().unwrap();
+    assert!(
+        sql.contains("add column if not exists \"email\" character varying(80);"),
+        "{sql}"
+    );
+    let name = suggestion["sql"]["name"].as_str().unwrap();
+    let (time, what) = name.split_at(14);
+    assert!(time.bytes().all(|it| it.is_ascii_digit()), "{name}");
+    assert_eq!(what, "_diffmig_add_people_email.sql");
+    for line in [
+        "ignore = []           # nobody reads it",
+        "phone = { column = \"p.telephone\", normalize = [\"digits\"] }",
+        "region_id = { ref = \"regions\", by = \"p.area_id\" }",
+        "email = {}",
+    ] {
+        assert!(
+            bench.mapping_text().contains(line),
+            "{}",
+            bench.mapping_text()
+        );
+    }
+    bench.settle().await;
+    let filled = "select count(*) from people where email = 'x' || legacy_id";
+    assert_eq!(bench.in_target(filled).await, 3);
+    assert_eq!(
+        bench
+            .in_target("select count(*) from people where phone is null")
+            .await,
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documents_have_the_agreed_shape() {
+    let bench = night().await;
+    bench
+        .on(
+            Side::Source,
+            "alter table person rename phone to telephone; alter table person add column email text",
+        )
+        .await;
     let diff = bench.ask(&["schema", "diff"], 13).await;
     let fields = [
         "version",
@@ -264,42 +306,18 @@ async fn new_renamed_and_dropped_source_columns_are_refused_by_name_and_followed
     let head = "severity,side,table,name,kind,was,now,entities\n\
                 breaking,source,public.person,phone,column_renamed,phone,telephone,people\n";
     assert!(csv.starts_with(head), "{csv}");
-    let suggestion = bench.follow(&[], 0).await;
+    let suggestion = bench.ask(&["schema", "suggest"], 0).await;
     assert_eq!(
         keys(&suggestion),
         [
             "version", "command", "mapping", "sql", "notes", "left", "written"
         ]
     );
-    let sql = suggestion["sql"]["text"].as_str().unwrap();
+    assert_eq!(keys(&suggestion["sql"]), ["name", "text"]);
+    let csv = bench.say(&["schema", "suggest", "-o", "csv", "-q"]).await;
     assert!(
-        sql.contains("add column if not exists \"email\" character varying(80);"),
-        "{sql}"
-    );
-    let name = suggestion["sql"]["name"].as_str().unwrap();
-    let (time, what) = name.split_at(14);
-    assert!(time.bytes().all(|it| it.is_ascii_digit()), "{name}");
-    assert_eq!(what, "_diffmig_add_people_email.sql");
-    for line in [
-        "ignore = []           # nobody reads it",
-        "phone = { column = \"p.telephone\", normalize = [\"digits\"] }",
-        "region_id = { ref = \"regions\", by = \"p.area_id\" }",
-        "email = {}",
-    ] {
-        assert!(
-            bench.mapping_text().contains(line),
-            "{}",
-            bench.mapping_text()
-        );
-    }
-    bench.settle().await;
-    let filled = "select count(*) from people where email = 'x' || legacy_id";
-    assert_eq!(bench.in_target(filled).await, 3);
-    assert_eq!(
-        bench
-            .in_target("select count(*) from people where phone is null")
-            .await,
-        0
+        csv.stdout.starts_with("name,text\ndiffmig.toml.patch,"),
+        "{csv:?}"
     );
 }
 
