@@ -4,6 +4,7 @@
 
 mod natural_keys;
 mod scene;
+mod shapes;
 
 use crate::support::Bench;
 use crate::support::command::run;

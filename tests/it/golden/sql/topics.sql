@@ -508,6 +508,7 @@ from pg_temp."diffmig_links_topics" l
 where l.target_id = t."id")
 
 -- adopt: record
+create unique index if not exists "ledger_topics_key" on diffmig."ledger_topics" (k0);
 drop table if exists pg_temp.diffmig_adopted; create temporary table diffmig_adopted (k0 bigint, target_id uuid, row_hash bytea, applied_hash bytea, target_xmin xid, outcome text, gone boolean, reason text) on commit preserve rows;
 with put as (insert into diffmig."ledger_topics" as l (k0, target_id, row_hash, applied_hash, target_xmin, outcome, pending, session_number, deleted_at)
 select s.k0, s.target_id, s.row_hash, s.applied_hash, s.target_xmin, s.outcome::diffmig.outcome, false, 7, case
