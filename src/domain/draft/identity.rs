@@ -4,7 +4,7 @@ use super::name::{joined, legacy, words};
 use super::pairing::Side;
 use super::shape::{Class, class, is_moment};
 use super::{ColumnDraft, IdDraft, Relation, RuleDraft, Todo};
-use crate::domain::catalog::Column;
+use crate::domain::catalog::{Column, Table};
 use crate::domain::key::KeyType;
 
 /// The key of a source table: the primary key, or else the shortest unique key without NULL.
@@ -63,30 +63,10 @@ pub(super) fn identity(source: &Side<'_>, target: &Side<'_>) -> (IdDraft, Option
         return (id, todo(need));
     };
     id.column.clone_from(&column.name);
-    let refers = target.relation.table.foreign_keys.iter();
-    let mut refers = refers.filter(|it| it.columns.as_slice() == [column.name.clone()]);
-    let refers = refers.next().map(|it| {
-        format!(
-            "; CHECK: a foreign key to {}, so a row with this id must be there first",
-            it.referenced
-        )
-    });
-    let reason = |text: &str| format!("{text}{}", refers.as_deref().unwrap_or_default());
+    let refers = refers_to(target.relation, &column.name);
+    let reason = |text: &str| format!("{text}{refers}");
     // Without a key that can be used, the check goes on with what can be used of the primary key.
-    let table = &source.relation.table;
-    let is_usable = |name: &&String| {
-        let column = table.column(name);
-        column.is_some_and(|it| KeyType::from_base_type(&it.column_type.base).is_some())
-    };
-    let usable = || {
-        table
-            .primary_key
-            .iter()
-            .filter(is_usable)
-            .cloned()
-            .collect()
-    };
-    let key = key_of(source.relation).unwrap_or_else(usable);
+    let key = key_of(source.relation).unwrap_or_else(|| usable(&source.relation.table));
     let types = key_types(source.relation, &key);
     let own = KeyType::from_base_type(&column.column_type.base);
     if own.is_some() && types.as_slice() == own.as_slice() {
@@ -97,11 +77,8 @@ pub(super) fn identity(source: &Side<'_>, target: &Side<'_>) -> (IdDraft, Option
                 .iter()
                 .position(|base| *base == it.column_type.base)
         };
-        let wider = source
-            .relation
-            .table
-            .column(&key[0])
-            .is_some_and(|it| width(it) > width(column));
+        let own = source.relation.table.column(&key[0]);
+        let wider = own.is_some_and(|it| width(it) > width(column));
         let need = format!("the source's keys may not fit into `{}`", column.name);
         return (id, wider.then(|| todo(need)).flatten());
     }
@@ -118,6 +95,30 @@ pub(super) fn identity(source: &Side<'_>, target: &Side<'_>) -> (IdDraft, Option
         key.join(", ")
     );
     (id, todo(need))
+}
+
+/// What must be known of a key that is a foreign key itself, as that of Supabase's usual `profiles`.
+fn refers_to(relation: &Relation, column: &str) -> String {
+    let mut keys = relation.table.foreign_keys.iter();
+    let key = keys.find(|it| it.columns.len() == 1 && it.columns[0] == column);
+    key.map_or_else(String::new, |it| {
+        let parent = &it.referenced;
+        format!("; CHECK: a foreign key to {parent}, so a row with this id must be there first")
+    })
+}
+
+/// The columns of the primary key that could be part of a key.
+fn usable(table: &Table) -> Vec<String> {
+    let is_usable = |name: &&String| {
+        let column = table.column(name);
+        column.is_some_and(|it| KeyType::from_base_type(&it.column_type.base).is_some())
+    };
+    table
+        .primary_key
+        .iter()
+        .filter(is_usable)
+        .cloned()
+        .collect()
 }
 
 /// The column that says when a row was made: by its name, or the only moment that is always there.
