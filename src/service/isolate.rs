@@ -84,9 +84,9 @@ impl Search<'_> {
 
     /// Halves ranges that cannot be computed until single keys are left.
     async fn page(&mut self, keys: &[Key]) -> Result<()> {
-        let mut ranges = vec![0..keys.len()];
-        while let Some(range) = ranges.pop() {
-            let (Some(first), Some(last)) = (keys.get(range.start), keys.get(range.end - 1)) else {
+        let mut ranges = vec![(0, keys.len())];
+        while let Some((start, end)) = ranges.pop() {
+            let (Some(first), Some(last)) = (keys.get(start), keys.get(end - 1)) else {
                 continue;
             };
             let statement = self.statements.evaluate(first, last);
@@ -94,10 +94,10 @@ impl Search<'_> {
             let Some(refusal) = evaluate(&mut self.reader, &statement).await? else {
                 continue;
             };
-            if range.len() > 1 {
-                let middle = range.start + range.len() / 2;
-                ranges.push(middle..range.end);
-                ranges.push(range.start..middle);
+            if end - start > 1 {
+                let middle = usize::midpoint(start, end);
+                ranges.push((middle, end));
+                ranges.push((start, middle));
                 continue;
             }
             let column = self.column(first).await?;

@@ -171,15 +171,14 @@ pub(super) fn key_of(
     key
 }
 
-/// Binds relation, joins and filter, and the ways of references where they are wanted.
-pub(super) fn resolve_source(
+/// Finds the relation and the tables that it reads.
+fn relation_of(
     work: &mut Work<'_>,
     mapping: &Mapping,
     catalogs: Catalogs<'_>,
-    with_routes: bool,
-) -> Option<(ResolvedSource, Scope, Routes)> {
+) -> (SourceFrom, Vec<QualifiedName>) {
     let entity = work.entity;
-    let (from, mut watched) = match &entity.source {
+    match &entity.source {
         SourceRelation::Table(name) => {
             let name = QualifiedName::parse(name, &mapping.source_schema);
             find_table(work, catalogs.source, &name, "source", entity.spot);
@@ -195,7 +194,18 @@ pub(super) fn resolve_source(
             }
             (SourceFrom::Query(query.sql().to_owned()), names)
         }
-    };
+    }
+}
+
+/// Binds relation, joins and filter, and the ways of references where they are wanted.
+pub(super) fn resolve_source(
+    work: &mut Work<'_>,
+    mapping: &Mapping,
+    catalogs: Catalogs<'_>,
+    with_routes: bool,
+) -> Option<(ResolvedSource, Scope, Routes)> {
+    let entity = work.entity;
+    let (from, mut watched) = relation_of(work, mapping, catalogs);
     let (columns, primary_key) = source_columns(mapping, entity, catalogs)?;
     // Key problems were reported when the key types were collected.
     let mut silent = Vec::new();
