@@ -478,14 +478,17 @@ fn any_side() -> impl Strategy<Value = Vec<Relation>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     #[test]
     fn a_draft_always_parses_and_announces_every_problem(source in any_side(), target in any_side()) {
         let mut known = known(&[], &[]);
         (known.source, known.target) = (source, target);
         let draft = draft(&known);
-        prop_assume!(!draft.entities.is_empty());
+        // Nothing is written when no pair is found.
+        if draft.entities.is_empty() {
+            return Ok(());
+        }
         let found = objections(&known, &draft);
         prop_assert_eq!(found.clone(), Ok(announced(&draft)), "{}", render(&draft));
     }
