@@ -203,6 +203,14 @@ impl Drift {
         error.cause(cause)
     }
 
+    /// Tells whether a side is another database than the one that was seen before.
+    pub fn is_of_another(&self, catalogs: &(Catalog, Catalog)) -> bool {
+        self.before.iter().any(|(side, it)| match side {
+            Side::Source => it.identity != catalogs.0.identity,
+            Side::Target => it.identity != catalogs.1.identity,
+        })
+    }
+
     /// Says since when, as `since session 12`.
     pub fn since(&self) -> String {
         let taken = [&self.latest.source, &self.latest.target];

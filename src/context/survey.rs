@@ -168,15 +168,22 @@ impl Survey {
         let changes = drift.changes.iter();
         let felt = changes.filter(|it| it.severity > Severity::Harmless);
         let felt: Vec<String> = felt.map(Drift::line).collect();
-        if let (true, Some(fault)) = (felt.is_empty(), self.fault.take()) {
+        // Of another database it says nothing that its tables are not those of before.
+        let is_another = drift.is_of_another(&self.catalogs);
+        let unexplained = felt.is_empty() || is_another;
+        if let (true, Some(fault)) = (unexplained, self.fault.take()) {
             return Some(fault);
         }
         let issues = mapping_error(&self.config, &self.issues);
         let issues = issues.cause_text().unwrap_or_default();
-        let error = if felt.is_empty() {
+        let error = if unexplained {
+            let next = match is_another {
+                true => "is it the right database? It is another one than the last session saw",
+                false => "correct the mapping and run the same command again",
+            };
             Error::new(Kind::Drift, "the mapping does not fit the databases")
                 .cause(issues)
-                .next("correct the mapping and run the same command again")
+                .next(next)
         } else {
             let since = drift.since();
             let what =
