@@ -288,7 +288,8 @@ fn mapping() -> String {
         "[entities.items]\nsource = \"item\"\ntarget = \"item\"\n[entities.items.columns]\n",
     );
     for it in COLUMNS {
-        writeln!(text, "{0} = \"{0}\"", it.name).unwrap();
+        // Numbers are rounded to their column, and the mapping must say so.
+        writeln!(text, "{0} = {{ column = \"{0}\", allow_loss = true }}", it.name).unwrap();
     }
     text
 }

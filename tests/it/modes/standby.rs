@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Makes a standby of a server; the primary itself runs the base backup, as the account that owns both.
 async fn standby_of(primary: &Server, admin: &mut PgConnection) -> (Sandbox, Server) {
-    let binaries = Binaries::find().await.unwrap();
+    let binaries = Binaries::find_for("source").await.unwrap();
     let program = binaries.dir().join("pg_basebackup");
     let sandbox = Sandbox::create(binaries).unwrap();
     let options = ServerOptions {
