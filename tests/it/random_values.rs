@@ -289,7 +289,12 @@ fn mapping() -> String {
     );
     for it in COLUMNS {
         // Numbers are rounded to their column, and the mapping must say so.
-        writeln!(text, "{0} = {{ column = \"{0}\", allow_loss = true }}", it.name).unwrap();
+        writeln!(
+            text,
+            "{0} = {{ column = \"{0}\", allow_loss = true }}",
+            it.name
+        )
+        .unwrap();
     }
     text
 }
