@@ -6,7 +6,7 @@ use crate::config::Settings;
 use crate::db::catalog;
 use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
-use crate::db::source::{probe, probe_time_zone};
+use crate::db::source::{probe, probe_pattern, probe_time_zone};
 use crate::db::statement::source::SourceStatements;
 use crate::domain::catalog::Catalog;
 use crate::domain::connection::Side;
@@ -283,6 +283,11 @@ pub(crate) async fn check_entity(reader: &mut Connection, entity: &ResolvedEntit
         .iter()
         .filter_map(|column| column.conversion.time_zone());
     let zones: BTreeSet<&str> = zones.collect();
+    for pattern in entity.patterns() {
+        probe_pattern(reader, &entity.name, pattern)
+            .await
+            .map_err(advise)?;
+    }
     for zone in zones {
         probe_time_zone(reader, &entity.name, zone)
             .await

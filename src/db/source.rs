@@ -284,6 +284,26 @@ pub async fn probe_time_zone(connection: &mut Connection, entity: &str, zone: &s
         })
 }
 
+/// Asks the source whether it can read a regular expression.
+///
+/// # Errors
+/// It cannot.
+pub async fn probe_pattern(connection: &mut Connection, entity: &str, pattern: &str) -> Result<()> {
+    let known = sqlx::query("select '' ~ $1")
+        .bind(pattern)
+        .execute(connection)
+        .await;
+    known
+        .map(drop)
+        .map_err(|error| match super::failure::row_refusal(&error) {
+            Some(_) => Error::new(
+                Kind::Drift,
+                format!("{entity}: the source cannot read the format `{pattern}`"),
+            ),
+            None => failed("checking a format")(error),
+        })
+}
+
 /// Starts reading rows of an entity.
 ///
 /// # Errors

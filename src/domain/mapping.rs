@@ -126,6 +126,28 @@ pub fn vocabulary() -> (Vec<&'static str>, Vec<&'static str>) {
     (entity::KNOWN.to_vec(), rule::known())
 }
 
+/// Masks passwords in URLs that somebody has left in the file; the text is kept in the target.
+pub fn without_passwords(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + "://".len());
+        masked.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\''));
+        let (authority, tail) = after.split_at(end.unwrap_or(after.len()));
+        match authority
+            .rsplit_once('@')
+            .and_then(|(account, host)| Some((account.split_once(':')?.0, host)))
+        {
+            Some((user, host)) => masked.push_str(&format!("{user}:***@{host}")),
+            None => masked.push_str(authority),
+        }
+        rest = tail;
+    }
+    masked.push_str(rest);
+    masked
+}
+
 fn read_mapping(reader: &mut Reader<'_>, table: &toml::Spanned<toml::de::DeTable<'_>>) -> Mapping {
     let root = Section::root(table);
     root.only(
@@ -198,4 +220,17 @@ fn read_defaults(reader: &mut Reader<'_>, root: &Section<'_>) -> Defaults {
         }
     }
     defaults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_urls_are_masked() {
+        let text = "# postgres://legacy:s3cret@db/app, https://example.org/a:b@c\nx = \"redis://u:p@ss@h\"";
+        let masked =
+            "# postgres://legacy:***@db/app, https://example.org/a:b@c\nx = \"redis://u:***@h\"";
+        assert_eq!(without_passwords(text), masked);
+    }
 }

@@ -34,14 +34,8 @@ pub(crate) async fn isolate(context: &Context, entity: &ResolvedEntity) -> Resul
         let Some(last) = keys.last() else {
             return Ok(entity.unreadable.count() - known);
         };
-        search.page(&keys).await?;
+        search.page(context, &keys).await?;
         after = Some(last.clone());
-        if context.interrupt.is_raised() {
-            return Err(Error::new(
-                Kind::Paused,
-                "stopped while looking for unreadable rows",
-            ));
-        }
     }
 }
 
@@ -83,12 +77,16 @@ impl Search<'_> {
     }
 
     /// Halves ranges that cannot be computed until single keys are left.
-    async fn page(&mut self, keys: &[Key]) -> Result<()> {
+    async fn page(&mut self, context: &Context, keys: &[Key]) -> Result<()> {
         let mut ranges = vec![(0, keys.len())];
         while let Some((start, end)) = ranges.pop() {
             let (Some(first), Some(last)) = (keys.get(start), keys.get(end - 1)) else {
                 continue;
             };
+            if context.interrupt.is_raised() {
+                let what = "stopped while looking for unreadable rows";
+                return Err(Error::new(Kind::Paused, what));
+            }
             let statement = self.statements.evaluate(first, last);
             let statement = statement.map_err(|fault| self.misfit(&fault))?;
             let Some(refusal) = evaluate(&mut self.reader, &statement).await? else {

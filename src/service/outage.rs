@@ -48,6 +48,7 @@ impl Rider<'_> {
     {
         let mut away_since: Option<Instant> = None;
         let mut pause = FIRST_PAUSE;
+        let mut searched_in_vain = false;
         loop {
             let (progress, began) = (self.patience.progress(), Instant::now());
             // A panic is a defect, but the session is still to be recorded as failed and the lease given back.
@@ -74,7 +75,12 @@ impl Rider<'_> {
                 continue;
             }
             if error.kind() == Kind::Unreadable {
-                self.isolate(error).await?;
+                if !self.isolate(&error).await? {
+                    // Somebody may have mended the row meanwhile; not twice.
+                    if std::mem::replace(&mut searched_in_vain, true) {
+                        return Err(error);
+                    }
+                }
                 self.check_lease().await?;
                 continue;
             }
@@ -100,14 +106,15 @@ impl Rider<'_> {
         }
     }
 
-    /// Finds the rows whose values cannot be computed, so that the next try leaves them out.
+    /// Finds the rows whose values cannot be computed, so that the next try leaves them out; `false` when no row
+    /// is to blame.
     ///
     /// # Errors
-    /// The error itself when no row is to blame, and whatever stops the search.
-    async fn isolate(&self, error: Error) -> Result<()> {
+    /// Whatever stops the search.
+    async fn isolate(&self, error: &Error) -> Result<bool> {
         let mut entities = self.context.entities.iter();
         let Some(entity) = entities.find(|it| Some(it.name.as_str()) == error.entity()) else {
-            return Err(error);
+            return Ok(false);
         };
         self.say(format!(
             "{error} ({}); looking for the rows that cannot be computed",
@@ -115,13 +122,13 @@ impl Rider<'_> {
         ));
         let found = isolate(self.context, entity).await?;
         if found == 0 {
-            return Err(error);
+            return Ok(false);
         }
         self.say(format!(
             "{found} rows of {} cannot be computed; they are set aside",
             entity.name
         ));
-        Ok(())
+        Ok(true)
     }
 
     /// Only a lost lease is a reason to stop; a target that is still away is found out by the work itself.

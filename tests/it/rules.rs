@@ -45,6 +45,31 @@ const NO_MOMENT: &str = "!22007 not a date and time";
 
 const CASES: &[Case] = &[
     case(
+        r#"{ column = "c.word", normalize = ["trim"] }"#,
+        "c",
+        "word text",
+        "text",
+        &[
+            ("E' \\t\\n\\x0bvov\\r\\f '", "vov"),
+            ("'never'", "never"),
+            ("'v'", "v"),
+        ],
+    ),
+    case(
+        r#"{ json = { prefs = "c.prefs", size = "c.size" }, nulls = "omit" }"#,
+        "c",
+        "prefs jsonb, size int",
+        "jsonb",
+        &[
+            (
+                r#"'{"theme": null, "l": [{"a": null}]}', null"#,
+                r#"{"prefs": {"l": [{"a": null}], "theme": null}}"#,
+            ),
+            ("'null', 1", r#"{"size": 1, "prefs": null}"#),
+            ("null, null", "{}"),
+        ],
+    ),
+    case(
         r#"{ case = [{ when = "m.paid and not m.refunded", then = "paid" }, { when = "m.paid and m.refunded", then = "refunded" }], else = "error" }"#,
         "m",
         "paid boolean, refunded boolean",
@@ -717,7 +742,7 @@ async fn rows_that_are_one_become_one_row_and_all_references_lead_there() {
     );
     let before = "1 Ada -, 2 Ada Bob, 3 nobody Ada";
     assert_eq!(bench.text_in_target(visits).await, before);
-    assert_eq!(bench.set_aside().await, ["visits 4 open 23503"]);
+    assert_eq!(bench.set_aside().await, ["visits 4 held 23503"]);
     bench.ask(&["verify"], 3).await;
     // Another row is preferred, in a night that reads only what changed: the target row stays the same one.
     let id = "select id::text from public.people where email = 'a@x.org'";

@@ -22,6 +22,8 @@ pub struct ContentStatements {
     select: String,
     /// Translates references back; one scan of a parent's ledger serves all suspects.
     joins: String,
+    /// What suspects must fulfil besides.
+    only: String,
 }
 
 impl ContentStatements {
@@ -31,8 +33,22 @@ impl ContentStatements {
     }
 
     /// Compiles an entity of an earlier mapping, whose integers may have become larger in the target.
-    pub fn of_former(entity: &ResolvedEntity) -> Self {
-        ContentStatements::compiled(entity, &Parents::Ledgers, true)
+    ///
+    /// Rows are suspects only where that mapping can tell: its integers fit, and `fresh` columns, which it did not
+    /// know, are NULL.
+    pub fn of_former(entity: &ResolvedEntity, fresh: &[String]) -> Self {
+        let mut statements = ContentStatements::compiled(entity, &Parents::Ledgers, true);
+        let compared = entity.columns.iter().take(entity.compared_count());
+        let plain = compared.filter(|it| it.parents().is_empty());
+        let fits = plain.filter_map(|it| {
+            let name = format!("t.{}", quote_identifier(&it.name));
+            let bounds = bounds(&it.transport.base)?;
+            Some(format!(" and ({name} is null or {name} between {bounds})"))
+        });
+        let empty = fresh.iter();
+        let empty = empty.map(|name| format!(" and t.{} is null", quote_identifier(name)));
+        statements.only = fits.chain(empty).collect();
+        statements
     }
 
     /// Compiles the entity, its parents' ids being looked up elsewhere.
@@ -74,6 +90,7 @@ impl ContentStatements {
             select: fields.join(", "),
             fields,
             joins,
+            only: String::new(),
             entity: entity.clone(),
         }
     }
@@ -88,13 +105,14 @@ impl ContentStatements {
         let keys = entity.source.key.len();
         Statement::new(format!(
             "select {}, g.n::integer, t.xmin, coalesce(l.applied_hash, l.row_hash) from {rows} join {} l on {} \
-             join {} t on t.{} = l.target_id{} where l.deleted_at is null and t.xmin <> l.target_xmin",
+             join {} t on t.{} = l.target_id{} where l.deleted_at is null and t.xmin <> l.target_xmin{}",
             self.select,
             ledger_name(&entity.name),
             key_equality("l", "g", keys),
             entity.target.sql(),
             quote_identifier(&entity.id_column),
-            self.joins
+            self.joins,
+            self.only
         ))
     }
 
@@ -253,14 +271,21 @@ fn read_back(
     }
 }
 
-/// A value that does not fit any more is NULL: it was not written by the earlier mapping.
+/// What an earlier integer type could hold.
+fn bounds(base: &str) -> Option<&'static str> {
+    match base {
+        "int2" => Some("-32768 and 32767"),
+        "int4" => Some("-2147483648 and 2147483647"),
+        _ => None,
+    }
+}
+
+/// A value that does not fit any more must not fail the cast; its row is not looked at.
 fn within(name: &str, base: &str, value: &str) -> String {
-    let bounds = match base {
-        "int2" => "-32768 and 32767",
-        "int4" => "-2147483648 and 2147483647",
-        _ => return value.to_owned(),
-    };
-    format!("case when {name} between {bounds} then {value} end")
+    match bounds(base) {
+        Some(bounds) => format!("case when {name} between {bounds} then {value} end"),
+        None => value.to_owned(),
+    }
 }
 
 fn read_reference(

@@ -170,14 +170,29 @@ fn object(
     omit_nulls: bool,
     null_if_empty: bool,
 ) -> String {
-    let parts: Vec<String> = members
-        .iter()
-        .map(|(name, it)| format!("{}, {}", quote_literal(name), member(scope, it, omit_nulls)))
-        .collect();
-    let mut sql = format!("jsonb_build_object({})", parts.join(", "));
-    if omit_nulls {
-        sql = format!("jsonb_strip_nulls({sql})");
-    }
+    let pair = |(name, it): &(String, JsonMember)| {
+        format!("{}, {}", quote_literal(name), member(scope, it, omit_nulls))
+    };
+    let mut sql = if omit_nulls {
+        // Not `jsonb_strip_nulls`, which would reach into the documents of others.
+        let parts = members.iter().map(|one| match &one.1 {
+            JsonMember::Column(_) | JsonMember::Expr(_) => {
+                let value = member(scope, &one.1, omit_nulls);
+                format!(
+                    "case when {value} is null then '{{}}' else jsonb_build_object({}) end",
+                    pair(one)
+                )
+            }
+            JsonMember::Const(_) | JsonMember::Object(_) => {
+                format!("jsonb_build_object({})", pair(one))
+            }
+        });
+        let parts: Vec<String> = parts.collect();
+        format!("('{{}}'::jsonb || {})", parts.join(" || "))
+    } else {
+        let parts: Vec<String> = members.iter().map(pair).collect();
+        format!("jsonb_build_object({})", parts.join(", "))
+    };
     if null_if_empty {
         let leaves = JsonMember::leaves(members);
         let empty: Vec<String> = leaves
@@ -295,9 +310,18 @@ pub(super) fn values(scope: &Scope, column: &ResolvedColumn) -> Vec<Value> {
             faults: Vec::new(),
         }],
         ResolvedValue::Reference {
-            by, hops, missing, ..
+            by,
+            hops,
+            ungrouped,
+            missing,
+            ..
         } => {
             let by = scope.sql(by);
+            // A parent that is not in the source has no group there; its ledger may know it.
+            let by = match ungrouped {
+                Some(own) => format!("coalesce({by}, {})", scope.sql(own)),
+                None => by,
+            };
             let mut faults = Vec::new();
             // Without the row on the way nobody knows whether there is a parent.
             for hop in hops.iter().filter(|_| *missing != Missing::Null) {

@@ -12,6 +12,8 @@ pub struct Former {
     pub shape: RowShape,
     /// The entity, with the names that its columns have now.
     pub entity: ResolvedEntity,
+    /// Target columns that are compared now and were not then.
+    pub fresh: Vec<String>,
 }
 
 const INTEGERS: &[&str] = &["int2", "int4", "int8"];
@@ -36,6 +38,18 @@ pub fn former(
     if old.source.key != now.source.key {
         return None;
     }
+    // What the earlier mapping did not hash, somebody may have filled: its hash would not tell.
+    let knew = |name: &str| {
+        let before = renamed
+            .iter()
+            .find_map(|(old, new)| (new == name).then_some(old.as_str()));
+        let before = before.unwrap_or(name);
+        let mut compared = old.columns.iter().take(old.compared_count());
+        compared.any(|it| it.name == before)
+    };
+    let compared_now = now.columns.iter().take(now.compared_count());
+    let fresh = compared_now.filter(|it| !knew(&it.name));
+    let fresh = fresh.map(|it| it.name.clone()).collect();
     let shape = RowShape::of_target(old);
     let mut entity = old.clone();
     entity.target = now.target.clone();
@@ -51,5 +65,9 @@ pub fn former(
             return None;
         }
     }
-    Some(Former { shape, entity })
+    Some(Former {
+        shape,
+        entity,
+        fresh,
+    })
 }

@@ -13,7 +13,7 @@ use crate::domain::mapping::{
     ColumnRef, ColumnRule, Fallback, JsonFallback, JsonMember, Literal, MappingIssue, Missing,
     PolyTarget, Rule, TemplatePart,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One value taken out of a JSON document.
 #[derive(Debug, Clone)]
@@ -68,6 +68,8 @@ pub enum ResolvedValue {
         by: ColumnRef,
         /// The source rows on the way to it.
         hops: Vec<ResolvedHop>,
+        /// What holds the key when the parent is in no group, for parents that are one with others.
+        ungrouped: Option<ColumnRef>,
         /// When it is not there.
         missing: Missing,
     },
@@ -140,6 +142,8 @@ pub(super) struct Checker<'a> {
     pub routes: &'a Routes,
     pub time_zone: Option<&'a str>,
     pub keys: &'a BTreeMap<String, Vec<KeyType>>,
+    /// Entities whose rows may be one with others.
+    pub grouped: BTreeSet<&'a str>,
     pub path: String,
     pub issues: &'a mut Vec<MappingIssue>,
 }
@@ -215,7 +219,17 @@ impl Checker<'_> {
     }
 }
 
+const CLOCK_WORDS: &[&str] = &["now", "today", "tomorrow", "yesterday"];
+const TIME_TYPES: &[&str] = &["date", "time", "timetz", "timestamp", "timestamptz"];
+
 fn check_constant(checker: &mut Checker<'_>, rule: &ColumnRule, column: &Column, value: &Literal) {
+    if let Literal::Text(text) = value
+        && TIME_TYPES.contains(&column.column_type.base.as_str())
+        && CLOCK_WORDS.contains(&text.trim().to_ascii_lowercase().as_str())
+    {
+        let message = format!("`{}` is another time in every run", text.trim());
+        checker.report(rule, message, Some("write the moment itself".into()));
+    }
     let (Some(labels), Literal::Text(text)) = (&column.column_type.enum_labels, value) else {
         return;
     };
@@ -324,6 +338,7 @@ fn check_reference(
                 entity: entity.clone(),
                 by,
                 hops: route.map_or_else(Vec::new, |route| route.hops.clone()),
+                ungrouped: route.and_then(|route| route.ungrouped.clone()),
                 missing: *missing,
             }
         }
@@ -334,6 +349,14 @@ fn check_reference(
             missing,
         } => {
             for target in targets {
+                if checker.grouped.contains(target.entity.as_str()) {
+                    let message = format!(
+                        "`{}` has `dedupe`, which a generic reference cannot follow",
+                        target.entity
+                    );
+                    let hint = "refer to it by `ref`, or find the group in a source query";
+                    checker.report(rule, message, Some(hint.into()));
+                }
                 key_type = checker.key_of(rule, &target.entity)?;
                 checker.check_key_column(rule, id_column, key_type);
             }
@@ -414,12 +437,26 @@ fn check_extract(
     };
     checker.check_column(rule, text);
     check_owned(checker, rule, on_error);
+    let form = extract_form(&column.column_type);
+    let cannot_fail = matches!(
+        form,
+        Some(
+            ExtractForm::Json
+                | ExtractForm::Text {
+                    limit: None,
+                    labels: None
+                }
+        )
+    );
+    if rule.target_owned && !cannot_fail {
+        let message = "a column owned by the target cannot quarantine a row";
+        checker.report(rule, message.into(), Some("fill text or jsonb".into()));
+    }
     if let Some(modifier) = rule.first_modifier() {
         let message = format!("`{modifier}` does not work on JSON that is kept as text");
         let hint = "parse the document in a source query, or let the target column be jsonb";
         checker.report(rule, message, Some(hint.into()));
     }
-    let form = extract_form(&column.column_type);
     if form.is_none() {
         let message = format!(
             "`json_path` of a text fills text, enum, integer, boolean, uuid and jsonb, not {}",

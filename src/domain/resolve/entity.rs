@@ -14,8 +14,8 @@ use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
 use crate::domain::mapping::{
-    ColumnRef, ConflictPolicy, DeletePolicy, Entity, IdStrategy, JoinKind, Mapping, MappingIssue,
-    Missing, Spot,
+    ColumnRef, ConflictPolicy, DeletePolicy, Entity, Format, IdStrategy, JoinKind, Mapping,
+    MappingIssue, Missing, Spot,
 };
 use crate::domain::target_id::NamedId;
 use crate::domain::unreadable::Unreadable;
@@ -102,6 +102,21 @@ impl ResolvedEntity {
             .iter()
             .flat_map(ResolvedColumn::parents)
             .collect()
+    }
+
+    /// Returns the regular expressions of its formats.
+    pub fn patterns(&self) -> BTreeSet<&str> {
+        let rules = self.columns.iter();
+        let rules = rules.filter_map(|it| it.rule.format.as_ref().map(|(format, _)| format));
+        let validations = self.validations.iter().filter_map(|it| match it {
+            ResolvedValidation::Format(_, format) => Some(format),
+            _ => None,
+        });
+        let patterns = rules.chain(validations).filter_map(|it| match it {
+            Format::Pattern(pattern) => Some(pattern.as_str()),
+            _ => None,
+        });
+        patterns.collect()
     }
 
     /// Tells whether rows refer to rows of the same entity.
@@ -289,6 +304,13 @@ fn resolve_updated_at(work: &mut Work<'_>, scope: &Scope) -> Option<ResolvedUpda
     })
 }
 
+/// The entities whose rows may be one with others.
+fn grouped(mapping: &Mapping) -> BTreeSet<&str> {
+    let entities = mapping.entities.iter();
+    let entities = entities.filter(|it| it.dedupe.is_some());
+    entities.map(|it| it.name.as_str()).collect()
+}
+
 fn resolve_columns(
     work: &mut Work<'_>,
     mapping: &Mapping,
@@ -314,6 +336,7 @@ fn resolve_columns(
         let mut checker = Checker {
             scope,
             routes,
+            grouped: grouped(mapping),
             time_zone: mapping.source_time_zone.as_deref(),
             keys,
             path: format!("entities.{}", entity.name),

@@ -5,7 +5,7 @@ use super::entity::{Work, find_table};
 use super::scope::Scope;
 use super::via::{self, Routes};
 use crate::domain::catalog::Column;
-use crate::domain::expression::Expression;
+use crate::domain::expression::{ColumnName, Expression};
 use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
@@ -197,6 +197,31 @@ fn relation_of(
     }
 }
 
+/// With `dedupe` the key is the group's, while all other values are those of the preferred row.
+fn check_groups(work: &mut Work<'_>) {
+    let entity = work.entity;
+    if entity.dedupe.is_none() {
+        return;
+    }
+    let keys = entity.key.clone().unwrap_or_default();
+    let is_key = |name: &ColumnName| {
+        let is_own = name.table.as_ref().is_none_or(|it| *it == entity.alias);
+        is_own && (keys.contains(&name.column) || keys.is_empty() && name.column == "id")
+    };
+    for join in &entity.joins {
+        if join.on.columns().iter().any(is_key) {
+            let message = "with `dedupe` a join on the key would find another row of the group";
+            let hint = Some("join inside a source query".to_owned());
+            work.report(join.spot, "join", message.into(), hint);
+        }
+    }
+    if let Some(updated_at) = &entity.updated_at {
+        let message = "with `dedupe` a time says nothing about the other rows of the group";
+        let hint = Some("remove `updated_at`".to_owned());
+        work.report(updated_at.spot, "updated_at", message.into(), hint);
+    }
+}
+
 /// Binds relation, joins and filter, and the ways of references where they are wanted.
 pub(super) fn resolve_source(
     work: &mut Work<'_>,
@@ -246,6 +271,7 @@ pub(super) fn resolve_source(
         let message = "rows with a key of several columns cannot be one";
         work.report(dedupe.spot, "dedupe", message.into(), None);
     }
+    check_groups(work);
     let own_joins = joins.len();
     let routes = match with_routes {
         true => via::routes(work, mapping, catalogs, &mut scope, &mut joins),

@@ -30,6 +30,8 @@ pub struct Route {
     pub hops: Vec<ResolvedHop>,
     /// The column with the parent's key.
     pub by: ColumnRef,
+    /// The column that holds it when the parent is in no group; `None` for parents without `dedupe`.
+    pub ungrouped: Option<ColumnRef>,
 }
 
 /// Routes by target column.
@@ -54,6 +56,7 @@ pub(super) fn routes(
         let mut route = Route {
             hops: Vec::new(),
             by: by.clone(),
+            ungrouped: None,
         };
         for hop in via {
             let alias = format!("diffmig_hop_{}", joins.len() + 1);
@@ -90,9 +93,9 @@ pub(super) fn routes(
                 column: GROUP_KEY.to_owned(),
             };
             joins.push(join);
-            route.hops.push(hop);
+            route.ungrouped = Some(hop.from);
         }
-        if !route.hops.is_empty() {
+        if !route.hops.is_empty() || route.ungrouped.is_some() {
             routes.insert(rule.target.clone(), route);
         }
     }

@@ -111,7 +111,9 @@ async fn note_malformed(
 
 /// Counts what was committed before an outage: by now the ledger knows those rows.
 fn join(report: &mut EntityAdoption, before: &EntityAdoption) {
-    report.known -= before.identical + before.differing + before.released;
+    // A row that was committed before may have gone from the source since.
+    let committed = before.identical + before.differing + before.released;
+    report.known = report.known.saturating_sub(committed);
     report.identical += before.identical;
     report.differing += before.differing;
     report.new += before.released;

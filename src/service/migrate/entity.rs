@@ -62,7 +62,10 @@ impl Session<'_> {
     /// How an entity's rows were made before, where that was another way.
     fn former(&self, entity: &ResolvedEntity) -> Option<(ContentStatements, RowShape)> {
         let former = self.drift.former(entity, &self.context.catalogs.1)?;
-        Some((ContentStatements::of_former(&former.entity), former.shape))
+        Some((
+            ContentStatements::of_former(&former.entity, &former.fresh),
+            former.shape,
+        ))
     }
 
     /// Adds the indexes of an entity's ledger, if it has none yet: all but a first load look rows up in it.

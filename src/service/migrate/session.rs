@@ -131,11 +131,25 @@ async fn prepare(context: &Context, request: &MigrateRequest) -> Result<Prepared
         &context.interrupt,
     )
     .await?;
-    Ok(Prepared {
-        installation_id,
-        lease,
-        drift,
-    })
+    if request.wait_lock.is_zero() {
+        return Ok(Prepared {
+            installation_id,
+            lease,
+            drift,
+        });
+    }
+    // Whoever held the lease may have seen and kept what has changed.
+    match refuse_drift(context, &mut control).await {
+        Ok(drift) => Ok(Prepared {
+            installation_id,
+            lease,
+            drift,
+        }),
+        Err(error) => {
+            let _ = lease.release(None).await;
+            Err(error)
+        }
+    }
 }
 
 /// Begins the session, or takes the unfinished one up, and its log; only the lease holder can say which.

@@ -32,7 +32,10 @@ pub(crate) async fn promote(
         })
         .collect();
     watermark::promote(control, epoch, session_number, detection_id, &counted).await?;
-    remember(control, context, drift, session_number).await?;
+    // A session of some entities says nothing about what the others were made of.
+    if reports.len() == context.entities.len() {
+        remember(control, context, drift, session_number).await?;
+    }
     watermark::keep(control).await?;
     // The lists of old detections are of no use to anybody; their counts are.
     stored::purge_changes(control, KEEP_CHANGES_DAYS).await?;

@@ -6,6 +6,7 @@ use crate::db::server::Connection;
 use crate::domain::connection::Side;
 use crate::domain::drift::{Change, Severity};
 use crate::domain::event::{Event, Level};
+use crate::domain::mapping::without_passwords;
 use crate::error::{Error, Kind, Result};
 use serde_json::{Value, json};
 
@@ -102,7 +103,8 @@ pub(crate) async fn remember(
     let digest = &context.mapping.digest;
     let catalogs = [digests[0].as_str(), digests[1].as_str()];
     if !mapping_version::touch(control, digest, catalogs, session).await? {
-        mapping_version::save(control, digest, &context.mapping.text, session).await?;
+        let text = without_passwords(&context.mapping.text);
+        mapping_version::save(control, digest, &text, session).await?;
     }
     Ok(())
 }

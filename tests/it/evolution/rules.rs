@@ -90,6 +90,28 @@ name = {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edit_in_a_column_that_was_not_mapped_is_kept_when_it_is_mapped() {
+    let bench = night().await;
+    bench
+        .on(
+            Side::Target,
+            "alter table people add column label text; update people set label = 'mine' where legacy_id = 3",
+        )
+        .await;
+    bench.ask(&["schema", "diff", "--accept"], 0).await;
+    bench.edit(
+        "\nage = {}",
+        "\nage = {}\nlabel = { template = \"{p.name}!\" }",
+    );
+    let report = bench.migrate(3).await;
+    let batches = &report["entities"][1]["batches"];
+    assert_eq!(batches["updated"], 19, "{report}");
+    assert_eq!(batches["conflicted"], 1, "{report}");
+    let kept = "select count(*) from people where label = 'mine' and legacy_id = 3";
+    assert_eq!(bench.in_target(kept).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_edit_in_the_target_is_kept_when_rules_and_tables_change_in_the_same_night() {
     let bench = night().await;
     bench

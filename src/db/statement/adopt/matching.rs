@@ -62,6 +62,11 @@ impl NaturalKey {
             joins.push_str(&join);
             equal.push(condition);
         }
+        // A row that carries another source key is that key's.
+        equal.extend(entity.legacy.iter().map(|(index, column)| {
+            let column = quote_identifier(column);
+            format!("(t.{column} is null or t.{column}::text = s.k{index}::text)")
+        }));
         let only = entity.adoption.only.iter();
         equal.extend(only.map(|(column, value)| equals(column, value)));
         let owned = self.owners.iter().map(|owner| {

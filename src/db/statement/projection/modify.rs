@@ -46,7 +46,7 @@ fn normalize(sql: &str, steps: &[Normalize]) -> String {
     steps
         .iter()
         .fold(format!("({sql})::text"), |sql, step| match step {
-            Normalize::Trim => format!("btrim({sql}, E' \\t\\n\\r\\f\\v')"),
+            Normalize::Trim => format!("btrim({sql}, E' \\t\\n\\r\\f\\x0b')"),
             Normalize::Lower => format!("lower({sql})"),
             Normalize::Upper => format!("upper({sql})"),
             Normalize::Digits => format!("regexp_replace({sql}, '[^0-9]', '', 'g')"),

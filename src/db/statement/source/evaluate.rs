@@ -47,11 +47,14 @@ impl SourceStatements {
     /// A key that does not fit the entity.
     pub fn evaluate(&self, first: &Key, last: &Key) -> Result<Statement, KeyFault> {
         let range = self.closed(first, last)?;
+        // A filter is computed for these rows only, in whatever order the planner takes conditions.
+        let filter = self.filter.as_ref();
+        let filter = filter.map(|it| format!(" and case when {range} then {it} else false end"));
         Ok(Statement::new(format!(
-            "select count(row({})) from {}{}",
+            "select count(row({})) from {} where {range}{}",
             self.select_list,
             self.from,
-            self.where_clause(Some(range))
+            filter.unwrap_or_default()
         )))
     }
 
@@ -75,12 +78,16 @@ impl SourceStatements {
     /// A key that does not fit the entity.
     pub fn next_keys(&self, after: Option<&Key>, limit: usize) -> Result<Statement, KeyFault> {
         let after = after.map(|key| self.row_compare(key, ">")).transpose()?;
-        let condition = after.map(|it| format!(" where {it}"));
+        let there = self
+            .keys
+            .iter()
+            .map(|(sql, _)| format!("{sql} is not null"));
+        let conditions: Vec<String> = there.chain(after).collect();
         Ok(Statement::new(format!(
-            "select {} from {}{} order by {} limit {limit}",
+            "select {} from {} where {} order by {} limit {limit}",
             select_list(&self.keys, &[]),
             self.relation,
-            condition.unwrap_or_default(),
+            conditions.join(" and "),
             self.order
         )))
     }

@@ -34,8 +34,8 @@ impl From {
         });
         let columns: Vec<String> = columns.collect();
         let grouped = format!(
-            "(select {} from ({groups}) g join {} on {} = g.{TAKEN_KEY} \
-             where g.{ROW_KEY} = g.{GROUP_KEY}) as {alias}",
+            "(select {} from ({groups}) g join {} on {} is not distinct from g.{TAKEN_KEY} \
+             where g.{ROW_KEY} is not distinct from g.{GROUP_KEY}) as {alias}",
             columns.join(", "),
             from.relation,
             key_of(source)

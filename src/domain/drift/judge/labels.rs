@@ -3,7 +3,7 @@
 use super::{Judge, Verdict, places};
 use crate::domain::catalog::Column;
 use crate::domain::connection::Side;
-use crate::domain::identifier::{QualifiedName, printable};
+use crate::domain::identifier::{QualifiedName, printable, quote_literal};
 use crate::domain::mapping::uses::Place;
 use crate::domain::mapping::{ColumnRule, Entity, Fallback, Rule};
 
@@ -46,7 +46,8 @@ impl Judge<'_> {
             && rule.normalize.is_empty()
             && !labels.iter().any(|it| it == label);
         let display = printable(&target.column_type.display);
-        is_refused.then(|| format!("alter type {display} add value '{shown}'"))
+        let label = printable(&quote_literal(label));
+        is_refused.then(|| format!("alter type {display} add value {label}"))
     }
 
     /// A target enum has lost a label: does a rule write it?

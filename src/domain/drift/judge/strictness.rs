@@ -39,7 +39,10 @@ fn is_stricter(old: &Conversion, new: &Conversion) -> bool {
     if old == new {
         return false;
     }
+    let is_zoned = |it: &Conversion| matches!(it, Conversion::AtTimeZone(_));
     match (old, new) {
+        // The same text of a time means another moment.
+        (old, new) if is_zoned(old) != is_zoned(new) => true,
         (_, Conversion::Cast | Conversion::AtTimeZone(_)) => false,
         (Conversion::EnumLabels(old), Conversion::EnumLabels(new)) => {
             old.iter().any(|label| !new.contains(label))

@@ -7,7 +7,7 @@ use crate::domain::connection::Side;
 use crate::domain::drift::What;
 use crate::domain::drift::compare::deeds;
 use crate::domain::drift::usage::Use;
-use crate::domain::identifier::{QualifiedName, printable};
+use crate::domain::identifier::{QualifiedName, printable, quote_identifier, quote_literal};
 use crate::domain::mapping::uses::Place;
 use crate::domain::mapping::{Literal, Rule};
 
@@ -44,7 +44,10 @@ impl Judge<'_> {
             What::ForeignKeyChanged { from, to } => self.rebound(table, from, to),
             What::LabelRemoved(column, label) => {
                 let display = printable(&column.column_type.display);
-                let fix = format!("alter type {display} add value '{}'", printable(label));
+                let fix = format!(
+                    "alter type {display} add value {}",
+                    printable(&quote_literal(label))
+                );
                 self.lost_label(table, column, fix)
             }
             What::LabelRenamed { column, to, .. } => self.lost_label(
@@ -82,12 +85,16 @@ impl Judge<'_> {
             return Verdict::harmless(reason);
         }
         let name = printable(&column.name);
+        let (table, quoted) = (
+            printable(&table.sql()),
+            printable(&quote_identifier(&column.name)),
+        );
         Verdict::breaking(format!(
             "NOT NULL without a default, and no rule of {} fills it",
             unfilled.join(", ")
         ))
         .fix(format!(
-            "add a rule for `{name}`, or: alter table {table} alter column {name} drop not null"
+            "add a rule for `{name}`, or: alter table {table} alter column {quoted} drop not null"
         ))
     }
 
