@@ -15,7 +15,7 @@ create table diffmig.catalog_snapshot (
 
 create table diffmig.mapping_version (
   digest text primary key,
-  -- The mapping file; it holds no password and no address.
+  -- The mapping file, passwords of URLs in it masked; constants and codes that were written there are part of it.
   text text not null,
   first_session integer not null,
   last_session integer not null,

@@ -1,7 +1,7 @@
 -- source: whole entity
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text, case
 when (case
@@ -18,7 +18,7 @@ when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text) is null then '23502|NULL in a required column|client_no'
 when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
 when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
 when (case
@@ -41,7 +41,7 @@ where ((NOT "c"."archived")) order by "c"."id"
 -- source: key range
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text, case
 when (case
@@ -58,7 +58,7 @@ when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text) is null then '23502|NULL in a required column|client_no'
 when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
 when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
 when (case
@@ -81,7 +81,7 @@ where ((NOT "c"."archived")) and ("c"."id") >= ('1'::bigint) and ("c"."id") <= (
 -- source: since a horizon
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text, case
 when (case
@@ -98,7 +98,7 @@ when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text) is null then '23502|NULL in a required column|client_no'
 when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
 when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
 when (case
@@ -121,7 +121,7 @@ where ((NOT "c"."archived")) and (pg_catalog.xidsend("c".xmin) >= '\xfffffffa'::
 -- source: since a time
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text, case
 when (case
@@ -138,7 +138,7 @@ when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text) is null then '23502|NULL in a required column|client_no'
 when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
 when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
 when (case
@@ -173,7 +173,7 @@ where ((NOT "c"."archived")) group by 1
 -- source: slice
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text, case
 when (case
@@ -190,7 +190,7 @@ when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text) is null then '23502|NULL in a required column|client_no'
 when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
 when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
 when (case
@@ -213,7 +213,7 @@ where ((NOT "c"."archived")) and ("c"."id") >= ('3'::bigint) and ("c"."id") < ('
 -- source: key list
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text, case
 when (case
@@ -230,7 +230,7 @@ when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text) is null then '23502|NULL in a required column|client_no'
 when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
 when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
 when (case
@@ -559,7 +559,7 @@ where l.target_id = t."id" and l.target_xmin is not null)
 -- source: a sample
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text, case
 when (case
@@ -576,7 +576,7 @@ when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text) is null then '23502|NULL in a required column|client_no'
 when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
 when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'),
+E' \t\n\r\f\x0b'),
 ''),
 '(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
 when (case

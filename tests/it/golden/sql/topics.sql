@@ -1,8 +1,8 @@
 -- source: whole entity
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+E' \t\n\r\f\x0b'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+E' \t\n\r\f\x0b'))::text) is null then '23502|NULL in a required column|title'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -10,9 +10,9 @@ from "public"."shop_topic" as "t" order by "t"."id"
 
 -- source: key range
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+E' \t\n\r\f\x0b'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+E' \t\n\r\f\x0b'))::text) is null then '23502|NULL in a required column|title'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -21,9 +21,9 @@ where ("t"."id") >= ('1'::bigint) and ("t"."id") <= ('9'::bigint) order by "t"."
 
 -- source: since a horizon
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+E' \t\n\r\f\x0b'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+E' \t\n\r\f\x0b'))::text) is null then '23502|NULL in a required column|title'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -32,9 +32,9 @@ where (pg_catalog.xidsend("t".xmin) >= '\xfffffffa'::bytea or pg_catalog.xidsend
 
 -- source: since a time
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+E' \t\n\r\f\x0b'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+E' \t\n\r\f\x0b'))::text) is null then '23502|NULL in a required column|title'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -50,9 +50,9 @@ from "public"."shop_topic" as "t" group by 1
 
 -- source: slice
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+E' \t\n\r\f\x0b'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+E' \t\n\r\f\x0b'))::text) is null then '23502|NULL in a required column|title'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -61,9 +61,9 @@ where ("t"."id") >= ('3'::bigint) and ("t"."id") < ('8'::bigint) order by "t"."i
 
 -- source: key list
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+E' \t\n\r\f\x0b'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+E' \t\n\r\f\x0b'))::text) is null then '23502|NULL in a required column|title'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
@@ -362,9 +362,9 @@ where l.target_id = t."id" and l.target_xmin is not null)
 
 -- source: a sample
 select "t"."id"::bigint, ("t"."parent_id")::bigint, (btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+E' \t\n\r\f\x0b'))::text, ("t"."position")::int4, (("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
 when ((btrim(regexp_replace(("t"."title")::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\v'))::text) is null then '23502|NULL in a required column|title'
+E' \t\n\r\f\x0b'))::text) is null then '23502|NULL in a required column|title'
 when ((("t"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
 when isfinite("t"."created_at") then (extract(epoch
 from "t"."created_at") * 1000)::bigint end
