@@ -269,19 +269,9 @@ pub async fn probe(connection: &mut Connection, entity: &str, statement: &Statem
 /// # Errors
 /// It does not.
 pub async fn probe_time_zone(connection: &mut Connection, entity: &str, zone: &str) -> Result<()> {
-    let known = sqlx::query("select timestamp '2000-01-01' at time zone $1")
-        .bind(zone)
-        .execute(connection)
-        .await;
-    known
-        .map(drop)
-        .map_err(|error| match super::failure::row_refusal(&error) {
-            Some(_) => Error::new(
-                Kind::Drift,
-                format!("{entity}: the source knows no time zone `{zone}`"),
-            ),
-            None => failed("checking a time zone")(error),
-        })
+    let question = "select timestamp '2000-01-01' at time zone $1";
+    let refusal = format!("{entity}: the source knows no time zone `{zone}`");
+    probe_word(connection, question, zone, refusal).await
 }
 
 /// Asks the source whether it can read a regular expression.
@@ -289,19 +279,22 @@ pub async fn probe_time_zone(connection: &mut Connection, entity: &str, zone: &s
 /// # Errors
 /// It cannot.
 pub async fn probe_pattern(connection: &mut Connection, entity: &str, pattern: &str) -> Result<()> {
-    let known = sqlx::query("select '' ~ $1")
-        .bind(pattern)
-        .execute(connection)
-        .await;
-    known
-        .map(drop)
-        .map_err(|error| match super::failure::row_refusal(&error) {
-            Some(_) => Error::new(
-                Kind::Drift,
-                format!("{entity}: the source cannot read the format `{pattern}`"),
-            ),
-            None => failed("checking a format")(error),
-        })
+    let refusal = format!("{entity}: the source cannot read the format `{pattern}`");
+    probe_word(connection, "select '' ~ $1", pattern, refusal).await
+}
+
+/// Asks a question about one word of the mapping; a word that the source cannot take is a fault of the mapping.
+async fn probe_word(
+    connection: &mut Connection,
+    question: &'static str,
+    word: &str,
+    refusal: String,
+) -> Result<()> {
+    let known = sqlx::query(question).bind(word).execute(connection).await;
+    known.map(drop).map_err(|error| match row_refusal(&error) {
+        Some(_) => Error::new(Kind::Drift, refusal),
+        None => failed("checking a word of the mapping")(error),
+    })
 }
 
 /// Starts reading rows of an entity.

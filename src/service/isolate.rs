@@ -6,9 +6,10 @@ use crate::db::server::Connection;
 use crate::db::source::evaluate;
 use crate::db::statement::source::SourceStatements;
 use crate::domain::connection::Side;
-use crate::domain::key::{Key, KeyFault, encode_field};
+use crate::domain::key::{Key, KeyFault};
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
+use crate::service::rows::read_keys;
 
 /// How many rows are computed at a time.
 const PAGE: usize = 20_000;
@@ -56,24 +57,8 @@ impl Search<'_> {
         let statement = statement.map_err(|fault| self.misfit(&fault))?;
         let types = self.entity.key_types();
         let label = format!("the keys of {}", self.entity.name);
-        let mut stream =
-            TupleStream::open(Side::Source, &mut self.reader, &statement, label).await?;
-        let mut keys = Vec::new();
-        let mut fault = None;
-        while let Some(tuple) = stream.next().await? {
-            let mut key = Key::default();
-            let mut fields = tuple.fields();
-            for key_type in &types {
-                let field = fields.next().and_then(std::result::Result::ok).flatten();
-                fault = fault.or(encode_field(*key_type, field, &mut key.0).err());
-            }
-            keys.push(key);
-        }
-        drop(stream);
-        match fault {
-            Some(fault) => Err(self.misfit(&fault)),
-            None => Ok(keys),
-        }
+        let stream = TupleStream::open(Side::Source, &mut self.reader, &statement, label).await?;
+        read_keys(stream, &types, &self.entity.name).await
     }
 
     /// Halves ranges that cannot be computed until single keys are left.

@@ -5,9 +5,10 @@ use crate::db::TupleStream;
 use crate::db::server::Connection;
 use crate::db::statement::source::SourceStatements;
 use crate::domain::connection::Side;
-use crate::domain::key::{Key, encode_field};
+use crate::domain::key::Key;
 use crate::domain::resolve::{ResolvedEntity, SourceFrom};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::service::rows::read_keys;
 
 /// How many sampled keys are enough to part the slices.
 const SAMPLE: f64 = 5_000.0;
@@ -61,20 +62,8 @@ pub(crate) async fn cuts(
     let statement = statements.key_sample(percent);
     let label = format!("a sample of {}", entity.name);
     let types = entity.key_types();
-    let mut stream = TupleStream::open(Side::Source, reader, &statement, label).await?;
-    let mut keys = Vec::new();
-    while let Some(tuple) = stream.next().await? {
-        let mut key = Key::default();
-        let mut fields = tuple.fields();
-        for key_type in &types {
-            let field = fields.next().and_then(std::result::Result::ok).flatten();
-            encode_field(*key_type, field, &mut key.0).map_err(|fault| {
-                let what = format!("a sampled key of {} cannot be read", entity.name);
-                Error::new(Kind::Unexpected, what).cause(fault.to_string())
-            })?;
-        }
-        keys.push(key);
-    }
+    let stream = TupleStream::open(Side::Source, reader, &statement, label).await?;
+    let mut keys = read_keys(stream, &types, &entity.name).await?;
     keys.dedup();
     let cuts = (1..slices).filter_map(|nth| keys.get(keys.len() * nth / slices));
     let mut cuts: Vec<Key> = cuts.cloned().collect();

@@ -2,7 +2,7 @@
 
 use crate::db::TupleStream;
 use crate::domain::canonical::{CanonicalFault, CanonicalRow, RowShape};
-use crate::domain::key::{Key, KeyFault};
+use crate::domain::key::{Key, KeyFault, KeyType, encode_field};
 use crate::error::{Error, Kind, Result};
 
 /// A stream of source rows; the keys must rise, or the key is not unique.
@@ -81,4 +81,29 @@ impl<'c> SourceRows<'c> {
             .cause(other.to_string()),
         }
     }
+}
+
+/// Reads a stream that holds keys alone.
+///
+/// # Errors
+/// The stream breaks, or a key is not of its types.
+pub(crate) async fn read_keys(
+    mut stream: TupleStream<'_>,
+    types: &[KeyType],
+    entity: &str,
+) -> Result<Vec<Key>> {
+    let mut keys = Vec::new();
+    while let Some(tuple) = stream.next().await? {
+        let mut key = Key::default();
+        let mut fields = tuple.fields();
+        for key_type in types {
+            let field = fields.next().and_then(std::result::Result::ok).flatten();
+            encode_field(*key_type, field, &mut key.0).map_err(|fault| {
+                let what = format!("a key of {entity} cannot be read");
+                Error::new(Kind::Unexpected, what).cause(fault.to_string())
+            })?;
+        }
+        keys.push(key);
+    }
+    Ok(keys)
 }

@@ -30,12 +30,6 @@ fn own_table(mapping: &Mapping, entity: &Entity) -> Option<QualifiedName> {
     }
 }
 
-fn read_tables(mapping: &Mapping, entity: &Entity) -> Vec<QualifiedName> {
-    let names = mapping.source_tables(entity).into_iter();
-    let names = names.map(|name| QualifiedName::parse(name, &mapping.source_schema));
-    names.collect()
-}
-
 fn hops_of(entity: &Entity) -> impl Iterator<Item = (&ColumnRule, &Hop)> {
     entity.columns.iter().flat_map(|rule| {
         let hops: &[Hop] = match &rule.rule {
@@ -63,7 +57,7 @@ fn target_of(mapping: &Mapping, entity: &Entity) -> QualifiedName {
 pub fn named_tables(mapping: &Mapping, side: Side) -> BTreeSet<QualifiedName> {
     let entities = mapping.entities.iter();
     match side {
-        Side::Source => entities.flat_map(|it| read_tables(mapping, it)).collect(),
+        Side::Source => entities.flat_map(|it| mapping.read_tables(it)).collect(),
         Side::Target => entities.map(|it| target_of(mapping, it)).collect(),
     }
 }
@@ -96,7 +90,7 @@ impl<'m> Usage<'m> {
     pub fn of_table(&self, side: Side, table: &QualifiedName) -> Vec<&'m Entity> {
         let entities = self.mapping.entities.iter();
         let all = entities.filter(|it| match side {
-            Side::Source => read_tables(self.mapping, it).contains(table),
+            Side::Source => self.mapping.read_tables(it).contains(table),
             Side::Target => target_of(self.mapping, it) == *table,
         });
         all.collect()

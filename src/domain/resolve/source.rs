@@ -5,11 +5,13 @@ use super::entity::{Work, find_table};
 use super::scope::Scope;
 use super::via::{self, Routes};
 use crate::domain::catalog::Column;
-use crate::domain::expression::{ColumnName, Expression};
+use crate::domain::expression::Expression;
 use crate::domain::identifier::QualifiedName;
 use crate::domain::key::KeyType;
 use crate::domain::mapping::issue::did_you_mean;
-use crate::domain::mapping::{Dedupe, Entity, JoinKind, Mapping, MappingIssue, SourceRelation};
+use crate::domain::mapping::{
+    Dedupe, Entity, JoinKind, Mapping, MappingIssue, Rule, SourceRelation,
+};
 use std::collections::BTreeMap;
 
 /// Where rows are read from.
@@ -198,21 +200,31 @@ fn relation_of(
 }
 
 /// With `dedupe` the key is the group's, while all other values are those of the preferred row.
-fn check_groups(work: &mut Work<'_>) {
+fn check_groups(work: &mut Work<'_>, key: &[(String, KeyType)]) {
     let entity = work.entity;
     if entity.dedupe.is_none() {
         return;
     }
-    let keys = entity.key.clone().unwrap_or_default();
-    let is_key = |name: &ColumnName| {
-        let is_own = name.table.as_ref().is_none_or(|it| *it == entity.alias);
-        is_own && (keys.contains(&name.column) || keys.is_empty() && name.column == "id")
+    let is_key = |table: Option<&String>, column: &String| {
+        table.is_none_or(|it| *it == entity.alias) && key.iter().any(|(name, _)| name == column)
     };
     for join in &entity.joins {
-        if join.on.columns().iter().any(is_key) {
+        let mut names = join.on.columns().iter();
+        if names.any(|it| is_key(it.table.as_ref(), &it.column)) {
             let message = "with `dedupe` a join on the key would find another row of the group";
             let hint = Some("join inside a source query".to_owned());
             work.report(join.spot, "join", message.into(), hint);
+        }
+    }
+    for rule in &entity.columns {
+        if let Rule::Reference { by, via, .. } = &rule.rule
+            && !via.is_empty()
+            && is_key(by.table.as_ref(), &by.column)
+        {
+            let message =
+                "with `dedupe` a way from the key would begin at another row of the group";
+            let key = format!("columns.{}.via", rule.target);
+            work.report(rule.spot, &key, message.into(), None);
         }
     }
     if let Some(updated_at) = &entity.updated_at {
@@ -271,7 +283,7 @@ pub(super) fn resolve_source(
         let message = "rows with a key of several columns cannot be one";
         work.report(dedupe.spot, "dedupe", message.into(), None);
     }
-    check_groups(work);
+    check_groups(work, &key);
     let own_joins = joins.len();
     let routes = match with_routes {
         true => via::routes(work, mapping, catalogs, &mut scope, &mut joins),
