@@ -388,7 +388,7 @@ async fn disputed_keys_stay_out_until_the_target_is_mended() {
                 "delete from migration_mappings where legacy_id = '13' or legacy_id = '11' and new_id <> '{kept}';
                  update items set legacy_note_id = null where legacy_note_id = 500;
                  delete from people where id::text = (select min(id::text) from people where email = 'p121@x.test');
-                 update people set legacy_person_id = null, email = null
+                 update people set legacy_person_id = null, email = null, team_id = null
                    where id::text = (select min(id::text) from people where legacy_person_id = '30')"
             ),
         )
