@@ -185,6 +185,15 @@ impl Context {
 
 /// Names what checks the references of a circle too early, and both ways out.
 pub(crate) fn refuse_circle(cycle: &Cycle) -> Error {
+    if !cycle.composite.is_empty() {
+        return Error::new(Kind::Drift, cycle.to_string())
+            .cause(format!(
+                "keys of several columns cannot be part of it: {}",
+                cycle.composite.join(", ")
+            ))
+            .state("nothing was started")
+            .next("let one of the references be `missing = \"null\"` on a nullable column");
+    }
     let checks = cycle.constraints.iter();
     let checks = checks.map(|(table, constraint)| format!("{constraint} of {table}"));
     let ways = cycle.constraints.iter().map(|(table, constraint)| {

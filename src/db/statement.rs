@@ -18,6 +18,7 @@ pub mod sequence;
 pub mod source;
 pub mod target_row;
 
+use crate::domain::key::KeyType;
 use sqlx::AssertSqlSafe;
 
 /// SQL text that was generated here, and nowhere else.
@@ -48,6 +49,15 @@ impl Statement {
 /// The columns of a key: `k0, k1`.
 pub(crate) fn key_names(count: usize) -> Vec<String> {
     (0..count).map(|index| format!("k{index}")).collect()
+}
+
+/// Equality of the key of a row with one that is stored as JSON: `l.k0 = (g.key ->> 0)::bigint`.
+pub(crate) fn stored_key_equality(alias: &str, types: &[KeyType], stored: &str) -> String {
+    let pairs = types.iter().enumerate().map(|(index, key_type)| {
+        let sql_type = key_type.sql_type();
+        format!("{alias}.k{index} = ({stored} ->> {index})::{sql_type}")
+    });
+    pairs.collect::<Vec<_>>().join(" and ")
 }
 
 /// Equality of two keys: `a.k0 = b.k0 and a.k1 = b.k1`.

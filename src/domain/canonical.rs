@@ -57,7 +57,14 @@ const PREFIX: usize = 1 + LAYOUT;
 /// elsewhere, or mean another parent, are other rows although their bytes are the same.
 pub fn layout(entity: &ResolvedEntity) -> String {
     let compared = entity.columns.iter().take(entity.compared_count());
-    let named = compared.map(|column| format!("{:?} {:?}", column.name, column.parents()));
+    let named = compared.map(|column| {
+        let fallback = column.fallback();
+        let other = match fallback.is_empty() {
+            true => String::new(),
+            false => format!(" {fallback:?}"),
+        };
+        format!("{:?} {:?}{other}", column.name, column.parents())
+    });
     named.collect::<Vec<_>>().join(",")
 }
 

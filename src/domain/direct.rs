@@ -147,11 +147,16 @@ impl DirectRows {
                 let column_type = &target.column(&column.name)?.column_type;
                 travels_as_is(&column.transport, column_type).then_some(Origin::Staged(field))
             }
-            ResolvedValue::Reference { entity: name, .. } if *name != entity.name => {
+            ResolvedValue::Reference { entity: name, .. }
+                if *name != entity.name && column.fallback().is_empty() =>
+            {
+                let [key_type] = column.key_types[..] else {
+                    return None;
+                };
                 let parent = entities.iter().find(|it| it.name == *name)?;
                 let is_computed = parent.id_strategy == IdStrategy::Ordered
                     && parent.id_time.is_none()
-                    && parent.key_types() == [column.key_type];
+                    && parent.key_types() == [key_type];
                 let column_type = &target.column(&column.name)?.column_type;
                 if !is_computed || column_type.base != "uuid" || !column_type.is_builtin {
                     return None;
@@ -161,7 +166,7 @@ impl DirectRows {
                     parent: parent.target.clone(),
                     parent_id: parent.id_column.clone(),
                 });
-                Some(Origin::Parent(field, column.key_type, name.clone()))
+                Some(Origin::Parent(field, key_type, name.clone()))
             }
             _ => None,
         }

@@ -6,6 +6,7 @@ pub mod dedupe;
 pub mod entity;
 pub mod issue;
 pub mod reader;
+mod reference;
 mod rule;
 pub mod template;
 pub mod uses;

@@ -43,6 +43,8 @@ pub struct Cycle {
     pub entities: Vec<String>,
     /// The foreign keys that check its references at once: table and constraint, quoted for SQL.
     pub constraints: Vec<(String, String)>,
+    /// Those of the entities whose keys have several columns, by which a circle cannot be followed.
+    pub composite: Vec<String>,
 }
 
 impl Plan {
@@ -164,6 +166,20 @@ fn cycle(members: &[&ResolvedEntity], stuck: &[&ResolvedEntity]) -> Cycle {
     Cycle {
         entities: members.iter().map(|it| it.name.clone()).collect(),
         constraints: constraints.into_iter().collect(),
+        composite: Vec::new(),
+    }
+}
+
+/// Refuses a circle through a key of several columns.
+fn check_keys(members: &[&ResolvedEntity]) -> Result<(), Cycle> {
+    let composite = members.iter().filter(|it| it.source.key.len() > 1);
+    let composite: Vec<String> = composite.map(|it| it.name.clone()).collect();
+    match composite.is_empty() {
+        true => Ok(()),
+        false => Err(Cycle {
+            composite,
+            ..cycle(members, &[])
+        }),
     }
 }
 
@@ -186,7 +202,9 @@ pub fn plan(entities: &[ResolvedEntity]) -> Result<Plan, Cycle> {
     for component in edges.components().iter().filter(|it| it.len() > 1) {
         let members = entities.iter();
         let members = members.filter(|it| component.contains(&it.name.as_str()));
-        let knot = tie(&members.collect::<Vec<_>>())?;
+        let members: Vec<&ResolvedEntity> = members.collect();
+        check_keys(&members)?;
+        let knot = tie(&members)?;
         edges.merge(&knot);
         knots.extend(knot.iter().map(|name| (*name, knot.clone())));
     }

@@ -7,6 +7,7 @@ mod coverage;
 pub mod entity;
 pub mod extract;
 mod identity;
+mod reference;
 pub mod scope;
 pub mod source;
 mod validation;

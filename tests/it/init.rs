@@ -58,7 +58,7 @@ fn essence(mapping: &Mapping, entity: &Entity, column: &str) -> Option<String> {
             format!("template {:?}", holes.collect::<Vec<_>>())
         }
         Rule::JsonParse { column, .. } => format!("json {}", name(column)),
-        Rule::Reference { entity, by, .. } => format!("ref {} {}", table(entity), name(by)),
+        Rule::Reference { entity, by, .. } => format!("ref {} {}", table(entity), name(&by[0])),
         Rule::Poly {
             type_column,
             id_column,

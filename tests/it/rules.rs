@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod entities;
+mod parents;
 mod relations;
 mod unreadable;
 
@@ -524,7 +525,11 @@ fn every_example_of_the_page_is_carried_out_by_a_test() {
 }
 
 /// Rules of the page that tests of their own carry out.
-const ELSEWHERE: &[&str] = &[VIA];
+const ELSEWHERE: &[&str] = &[VIA, BY_TWO, STAND_IN];
+
+const BY_TWO: &str = r#"{ ref = "seats", by = ["t.hall", "t.no"], missing = "hold" }"#;
+
+const STAND_IN: &str = r#"{ ref = "shelves", by = "b.shelf_id", missing = { default = 1 } }"#;
 
 const VIA: &str =
     r#"{ ref = "tickets", by = "m.estimate_id", via = ["estimates.ticket_id"], missing = "hold" }"#;

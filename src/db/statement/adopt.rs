@@ -10,7 +10,7 @@ mod record;
 use super::content::{ContentStatements, Parents};
 use super::ledger::{is_disputed, ledger_name};
 use super::target_row::TargetRow;
-use super::{Statement, key_equality, key_names};
+use super::{Statement, key_equality, key_names, stored_key_equality};
 use crate::domain::identifier::{quote_identifier, quote_literal};
 use crate::domain::key::KeyType;
 use crate::domain::mapping::{DeletePolicy, IdStrategy, Literal};
@@ -507,10 +507,12 @@ fn matches(
 ) -> (String, String) {
     let name = quote_identifier(&column.name);
     if let ResolvedValue::Reference { entity, .. } = &column.value {
-        let join = format!(
-            " join {} p{index} on p{index}.k0 = s.c{index}",
-            parent(entity)
-        );
+        let (alias, staged) = (format!("p{index}"), format!("s.c{index}"));
+        let on = match column.key_types.len() {
+            1 => format!("{alias}.k0 = {staged}"),
+            _ => stored_key_equality(&alias, &column.key_types, &format!("{staged}::jsonb")),
+        };
+        let join = format!(" join {} {alias} on {on}", parent(entity));
         return (join, format!("t.{name} = p{index}.target_id"));
     }
     let condition = if column.transport.compares_as_text() {

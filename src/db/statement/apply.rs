@@ -1,11 +1,14 @@
 //! The statements of a batch: stage, apply, retire.
 
+mod stage;
+
 use super::ledger::{DISPUTED, ledger_name};
 use super::target_row::{Reference, TargetRow};
 use super::{Statement, key_equality, key_names};
 use crate::domain::identifier::{quote_identifier, quote_literal};
 use crate::domain::mapping::{ConflictPolicy, DeletePolicy, IdStrategy, Literal, Missing};
 use crate::domain::resolve::ResolvedEntity;
+use stage::create_stage;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -188,6 +191,9 @@ impl ApplyStatements {
                     is_there("l")
                 ));
             }
+            if let Some(fallback) = &it.fallback {
+                unresolved.push_str(&format!(" and {fallback} is null"));
+            }
             blocked.push(format!("({unresolved})"));
         }
         let seed = format!(
@@ -233,8 +239,9 @@ impl ApplyStatements {
             let (alias, key) = (&reference.alias, &reference.key);
             let kind = reference.kind_condition("s");
             joins.push_str(&format!(
-                " left join {} {alias} on {alias}.k0 = s.{key}{kind} and {}",
+                " left join {} {alias} on {}{kind} and {}",
                 ledger_name(&reference.entity),
+                reference.matches(alias, "s"),
                 is_there(alias)
             ));
             let (stage, comes) = match self.parent_stage(reference) {
@@ -290,6 +297,16 @@ impl ApplyStatements {
                 }
                 Missing::Hold => held.push(unresolved),
                 Missing::Null => pending.push(unresolved),
+                Missing::Fallback => {
+                    if let Some(fallback) = &reference.fallback {
+                        let stand_in = reference.stand_in();
+                        select.push(format!(
+                            "case when {unresolved} then {fallback} end as {stand_in}"
+                        ));
+                        held.push(format!("({unresolved} and {fallback} is null)"));
+                    }
+                    pending.push(unresolved);
+                }
             }
         }
         select.push(format!("case{verdicts} end as bad"));
@@ -520,13 +537,18 @@ impl ApplyStatements {
             .map(|it| {
                 let applies = match self.missing(it) {
                     Missing::Hold => "p.action = 'held'",
+                    // A row whose parent to fall back on is missing as well is held, and waits for its own.
+                    Missing::Fallback => {
+                        "(p.action <> 'quarantined' or (p.edited and p.t_xmin is not null))"
+                    }
                     // In a conflict the target row stays, with the NULL that waits.
                     _ => "(p.action not in ('quarantined', 'held') or (p.edited and p.t_xmin is not null))",
                 };
                 let (column, parent) = (quote_literal(&it.column), quote_literal(&it.entity));
                 let (by, found, kind) = (&it.key, &it.found, it.kind_condition("p"));
+                let stored = it.stored_key("p");
                 format!(
-                    "select {entity}, {key}, {column}, {parent}, jsonb_build_array(p.{by}) from planned p \
+                    "select {entity}, {key}, {column}, {parent}, {stored} from planned p \
                      where {applies} and p.{found} is null and p.{by} is not null{kind}"
                 )
             })
@@ -541,45 +563,6 @@ impl ApplyStatements {
             rows.join(" union all ")
         )
     }
-}
-
-fn create_stage(entity: &ResolvedEntity, row: &TargetRow, stage: &str, knotted: bool) -> Statement {
-    let columns = row.stage_columns.iter();
-    let columns: Vec<String> = columns
-        .map(|(name, kind)| format!("{name} {kind}"))
-        .collect();
-    // The xmin of a target row whose content was looked at and is what was applied last.
-    let mut columns = format!("{}, seen xid", columns.join(", "));
-    let keys = key_names(entity.source.key.len()).join(", ");
-    let referring = row.references.iter();
-    let mut indexed: Vec<String> = referring
-        .filter(|it| knotted || it.is_self(entity))
-        .map(|it| it.key.clone())
-        .collect();
-    if knotted {
-        // Whether the row is in the target once the transaction is committed.
-        columns.push_str(", comes boolean not null default true");
-        indexed.dedup();
-        for key in &mut indexed {
-            // Rows behind a stuck one are found by its key, which has this collation.
-            let is_text = |(name, kind): &(String, String)| name == key && kind == "text";
-            if row.stage_columns.iter().any(is_text) {
-                key.push_str(" collate \"C\"");
-            }
-        }
-        indexed.push("n".into());
-    }
-    if !indexed.is_empty() {
-        indexed.push(keys);
-    }
-    let indexes: String = indexed
-        .iter()
-        .map(|keys| format!("; create index on {stage} ({keys})"))
-        .collect();
-    let name = stage.trim_start_matches("pg_temp.");
-    Statement::new(format!(
-        "drop table if exists {stage}; create temporary table {name} ({columns}) on commit preserve rows{indexes}"
-    ))
 }
 
 /// A parent is there as long as its row is in the target: one that was retired or left the mapping still is.

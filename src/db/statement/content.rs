@@ -3,9 +3,10 @@
 //! The fields are those of the source's projection, so that an untouched row has the row hash it was applied with.
 
 use super::apply::ApplyStatements;
-use super::ledger::ledger_name;
+use super::ledger::{fallback_key, ledger_name};
 use super::retire::Doomed;
 use super::source::key_arrays;
+use super::target_row::key_field_type;
 use super::{Statement, key_equality, key_names};
 use crate::domain::identifier::{QualifiedName, quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault};
@@ -224,7 +225,7 @@ pub(super) fn sampled(key_texts: &[String], percent: f64) -> String {
 pub(super) enum Parents<'a> {
     /// In their ledgers; a reference that is NULL for now may be pending.
     Ledgers,
-    /// In another relation for each of them, with the columns `k0` and `target_id`; nothing is pending.
+    /// In another relation for each of them, with the columns of its key and `target_id`; nothing is pending.
     Relations(&'a dyn Fn(&str) -> String),
 }
 
@@ -314,18 +315,27 @@ fn read_reference(
             " when {alias}.k0 is not null then {}",
             quote_literal(parent)
         ));
-        keys.push(format!("{alias}.k0"));
+        keys.push(parent_key(column, &alias));
     }
-    let to = column.key_type.sql_type();
+    let to = key_field_type(&column.key_types);
     let pending = |value: &str| match relations {
         Parents::Ledgers => pending(entity, column, value),
         Parents::Relations(_) => "null".to_owned(),
     };
-    let pending_key = pending("(w.parent_key ->> 0)");
-    let mut values = vec![format!(
-        "(case when {name} is null then {pending_key}::{to} else coalesce({}) end)::{to}",
-        keys.join(", ")
-    )];
+    let pending_key = match column.key_types.len() {
+        1 => pending("(w.parent_key ->> 0)"),
+        _ => pending("w.parent_key"),
+    };
+    let keys = keys.join(", ");
+    let mut values = vec![match fallback_key(column, &format!("b{index}_0")) {
+        // Who refers to the parent to fall back on may wait for another one.
+        Some(is_fallback) => format!(
+            "(case when {is_fallback} then coalesce({pending_key}::{to}, {keys}) else {keys} end)::{to}"
+        ),
+        None => format!(
+            "(case when {name} is null then {pending_key}::{to} else coalesce({keys}) end)::{to}"
+        ),
+    }];
     if matches!(column.value, ResolvedValue::Poly { .. }) {
         let kind = pending("w.parent_entity");
         values.push(format!(
@@ -335,7 +345,20 @@ fn read_reference(
     ReadBack { values, joins }
 }
 
-/// What a reference that is NULL for now will be.
+/// The key of a parent as the source sends it.
+fn parent_key(column: &ResolvedColumn, alias: &str) -> String {
+    if column.key_types.len() == 1 {
+        return format!("{alias}.k0");
+    }
+    let names = key_names(column.key_types.len());
+    let names: Vec<String> = names.iter().map(|key| format!("{alias}.{key}")).collect();
+    format!(
+        "case when {alias}.k0 is not null then jsonb_build_array({})::text end",
+        names.join(", ")
+    )
+}
+
+/// What a reference that is NULL, or leads to another parent, for now will be.
 fn pending(entity: &ResolvedEntity, column: &ResolvedColumn, value: &str) -> String {
     let keys: Vec<String> = key_names(entity.source.key.len())
         .iter()

@@ -8,7 +8,7 @@ use super::apply::{Ahead, ApplyStatements, THIS_XID, is_there};
 use super::ledger::ledger_name;
 use super::source::key_arrays;
 use super::target_row::{Reference, TargetRow};
-use super::{Statement, key_equality};
+use super::{Statement, key_equality, stored_key_equality};
 use crate::domain::catalog::ForeignKey;
 use crate::domain::identifier::{quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault};
@@ -48,7 +48,7 @@ impl Member {
     /// The references without which a row cannot go.
     fn needs(&self) -> impl Iterator<Item = &Reference> {
         let references = self.references.iter();
-        references.filter(|it| it.missing != Missing::Null)
+        references.filter(|it| it.missing.keeps_out())
     }
 }
 
@@ -183,8 +183,9 @@ impl KnotStatements {
         for it in member.needs() {
             let (key, alias, kind) = (&it.key, &it.alias, it.kind_condition("s"));
             joins.push_str(&format!(
-                " left join {} {alias} on {alias}.k0 = s.{key}{kind} and {}",
+                " left join {} {alias} on {}{kind} and {}",
                 ledger_name(&it.entity),
+                it.matches(alias, "s"),
                 is_there(alias)
             ));
             let mut reason = format!("s.{key} is not null{kind} and {alias}.target_id is null");
@@ -356,11 +357,11 @@ fn waiting(entity: &ResolvedEntity) -> Vec<String> {
         for parent in column.parents().into_iter().collect::<BTreeSet<_>>() {
             selects.push(format!(
                 "select w.entity, w.key, w.parent_entity, w.parent_key, {} as holds, \
-                 exists (select from {} l where l.k0 = (w.parent_key ->> 0)::{} and {}) as there \
+                 exists (select from {} l where {} and {}) as there \
                  from diffmig.pending_reference w where w.entity = {name} and w.column_name = {} and w.parent_entity = {}",
-                column.missing() != Some(Missing::Null),
+                column.missing().is_some_and(Missing::keeps_out),
                 ledger_name(parent),
-                column.key_type.sql_type(),
+                stored_key_equality("l", &column.key_types, "w.parent_key"),
                 is_there("l"),
                 quote_literal(&column.name),
                 quote_literal(parent)

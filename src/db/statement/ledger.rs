@@ -3,12 +3,12 @@
 use super::apply::is_there;
 use super::source::newer::{bits, bounds};
 use super::source::{key_arrays, key_literals};
-use super::{Statement, key_names};
+use super::{Statement, key_names, stored_key_equality};
 use crate::db::control::quarantine::CHOSEN;
 use crate::domain::identifier::{quote_identifier, quote_literal};
 use crate::domain::key::{Key, KeyFault, KeyType};
 use crate::domain::mapping::Missing;
-use crate::domain::resolve::ResolvedEntity;
+use crate::domain::resolve::{ResolvedColumn, ResolvedEntity};
 
 /// Returns the quoted, qualified name of an entity's ledger.
 pub fn ledger_name(entity: &str) -> String {
@@ -203,15 +203,6 @@ pub fn has_disputed(entity: &str) -> Statement {
     ))
 }
 
-/// Finds the ledger rows of stored keys: `l.k0 = (g.key ->> 0)::bigint`.
-fn stored_key_equality(types: &[KeyType]) -> String {
-    let pairs = types.iter().enumerate().map(|(index, key_type)| {
-        let sql_type = key_type.sql_type();
-        format!("l.k{index} = (g.key ->> {index})::{sql_type}")
-    });
-    pairs.collect::<Vec<_>>().join(" and ")
-}
-
 /// Counts the rows by what became of them; of those that are set aside also how many were waived, and at last
 /// those that stand for a source row, and all of them. Where it is known how many there are, only the
 /// special ones are read.
@@ -238,7 +229,7 @@ pub fn outcomes(entity: &ResolvedEntity, row_count: Option<i64>) -> Statement {
            where l.outcome <> 'applied'), {plain} + count(*) filter (where {IS_LIVE}), {plain} + count(*) \
          from {ledger}{condition}",
         quote_literal(&entity.name),
-        stored_key_equality(&entity.key_types()),
+        stored_key_equality("l", &entity.key_types(), "g.key"),
     ))
 }
 
@@ -251,17 +242,54 @@ pub fn is_used(entity: &str) -> Statement {
 }
 
 /// Finds the waiting rows of an entity whose parent is there now.
-pub fn released(entity: &str, parent: &str, parent_type: KeyType) -> Statement {
+pub fn released(entity: &str, parent: &str, parent_types: &[KeyType]) -> Statement {
     Statement::new(format!(
         "select distinct w.key from diffmig.pending_reference w join {} p \
-         on p.k0 = (w.parent_key ->> 0)::{} where w.entity = {} and w.parent_entity = {} \
+         on {} where w.entity = {} and w.parent_entity = {} \
          and {}",
         ledger_name(parent),
-        parent_type.sql_type(),
+        stored_key_equality("p", parent_types, "w.parent_key"),
         quote_literal(entity),
         quote_literal(parent),
         is_there("p")
     ))
+}
+
+/// Finds the rows that were held because even the parent to fall back on was not there, once it is; `None` when
+/// the column has no such parent.
+pub fn released_by_fallback(entity: &ResolvedEntity, column: &ResolvedColumn) -> Option<Statement> {
+    let there = fallback_id(column)?;
+    let name = quote_literal(&entity.name);
+    Some(Statement::new(format!(
+        "select w.key from diffmig.pending_reference w join diffmig.quarantine q on q.entity = w.entity \
+         and q.key = w.key and q.status = 'held' where w.entity = {name} and w.column_name = {} \
+         and {there} is not null",
+        quote_literal(&column.name)
+    )))
+}
+
+/// The target id of the parent that a column falls back on, as a scalar query; `None` when it has none.
+pub(super) fn fallback_id(column: &ResolvedColumn) -> Option<String> {
+    let parent = column.parents().first().copied()?;
+    let key = fallback_key(column, "d")?;
+    Some(format!(
+        "(select d.target_id from {} d where {key} and {})",
+        ledger_name(parent),
+        is_there("d")
+    ))
+}
+
+/// The condition that a row of the parent's ledger is the one that a column falls back on.
+pub(super) fn fallback_key(column: &ResolvedColumn, alias: &str) -> Option<String> {
+    let parts = column.fallback().iter().zip(&column.key_types);
+    let parts: Vec<String> = parts
+        .enumerate()
+        .map(|(index, (text, key_type))| {
+            let value = quote_literal(text);
+            format!("{alias}.k{index} = {value}::{}", key_type.sql_type())
+        })
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(" and "))
 }
 
 /// Finds the keys that are gone from the source, but that the target did not let go because of other rows.
@@ -270,7 +298,7 @@ pub fn undeleted(entity: &str, types: &[KeyType]) -> Statement {
         "select g.key from diffmig.quarantine g join {} l on {} \
          where g.entity = {} and g.status = 'open' and g.sqlstate = '23503' and l.outcome = 'undeleted'",
         ledger_name(entity),
-        stored_key_equality(types),
+        stored_key_equality("l", types, "g.key"),
         quote_literal(entity)
     ))
 }
@@ -304,7 +332,7 @@ pub fn entry(entity: &str, types: &[KeyType]) -> Statement {
          l.row_hash = {NO_HASH} as retried \
          from {} l join (select $1::jsonb as key) g on {}",
         ledger_name(entity),
-        stored_key_equality(types)
+        stored_key_equality("l", types, "g.key")
     ))
 }
 
@@ -320,6 +348,6 @@ pub fn free(entity: &str, types: &[KeyType]) -> Statement {
          and (l.deleted_at is null or l.outcome <> 'conflicted') returning 1) \
          select (select count(*) from g) as chosen, (select count(*) from freed) as freed",
         ledger_name(entity),
-        stored_key_equality(types)
+        stored_key_equality("l", types, "g.key")
     ))
 }

@@ -1,6 +1,8 @@
 //! The source side of the canonical row: one SQL value per target column, and what is wrong with it.
 
+use super::target_row::key_field_type;
 use crate::domain::identifier::quote_literal;
+use crate::domain::key::KeyType;
 use crate::domain::mapping::{
     ColumnRef, Fallback, JsonMember, Literal, Missing, NullPolicy, PolyTarget, Rule, TemplatePart,
     TextFilter,
@@ -291,7 +293,7 @@ fn poly(
     let key = format!("case when ({entity}) is not null then {id} end");
     vec![
         Value {
-            sql: format!("({key})::{}", column.key_type.sql_type()),
+            sql: format!("({key})::{}", key_field_type(&column.key_types)),
             faults,
         },
         Value {
@@ -299,6 +301,37 @@ fn poly(
             faults: Vec::new(),
         },
     ]
+}
+
+/// The key of a parent: one value, or an array of several, which is NULL when any of them is.
+fn parent_key(
+    scope: &Scope,
+    by: &[ColumnRef],
+    ungrouped: Option<&ColumnRef>,
+    types: &[KeyType],
+) -> String {
+    if let [by] = by {
+        let by = scope.sql(by);
+        // A parent that is not in the source has no group there; its ledger may know it.
+        return match ungrouped {
+            Some(own) => format!("coalesce({by}, {})", scope.sql(own)),
+            None => by,
+        };
+    }
+    let columns: Vec<String> = by.iter().map(|it| scope.sql(it)).collect();
+    let set: Vec<String> = columns
+        .iter()
+        .map(|it| format!("{it} is not null"))
+        .collect();
+    let parts = columns.iter().zip(types);
+    let parts: Vec<String> = parts
+        .map(|(it, key_type)| format!("{it}::{}", key_type.sql_type()))
+        .collect();
+    format!(
+        "case when {} then jsonb_build_array({})::text end",
+        set.join(" and "),
+        parts.join(", ")
+    )
 }
 
 /// Renders what a column sends: one value, or two for a generic reference.
@@ -316,15 +349,10 @@ pub(super) fn values(scope: &Scope, column: &ResolvedColumn) -> Vec<Value> {
             missing,
             ..
         } => {
-            let by = scope.sql(by);
-            // A parent that is not in the source has no group there; its ledger may know it.
-            let by = match ungrouped {
-                Some(own) => format!("coalesce({by}, {})", scope.sql(own)),
-                None => by,
-            };
+            let by = parent_key(scope, by, ungrouped.as_ref(), &column.key_types);
             let mut faults = Vec::new();
             // Without the row on the way nobody knows whether there is a parent.
-            for hop in hops.iter().filter(|_| *missing != Missing::Null) {
+            for hop in hops.iter().filter(|_| missing.keeps_out()) {
                 let (from, key) = (scope.sql(&hop.from), scope.sql(&hop.key));
                 let lost = format!("{from} is not null and {key} is null");
                 faults.push((lost, "23503|the row that leads to the parent is not there"));
@@ -333,7 +361,7 @@ pub(super) fn values(scope: &Scope, column: &ResolvedColumn) -> Vec<Value> {
                 faults.push((format!("{by} is null"), "23502|NULL in a required column"));
             }
             vec![Value {
-                sql: format!("({by})::{}", column.key_type.sql_type()),
+                sql: format!("({by})::{}", key_field_type(&column.key_types)),
                 faults,
             }]
         }

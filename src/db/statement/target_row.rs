@@ -1,7 +1,9 @@
 //! The target side of a staged row: stage columns, references, written and compared values.
 
-use super::key_names;
+use super::ledger::fallback_id;
+use super::{key_names, stored_key_equality};
 use crate::domain::identifier::{quote_identifier, quote_literal};
+use crate::domain::key::KeyType;
 use crate::domain::mapping::Missing;
 use crate::domain::resolve::{ResolvedColumn, ResolvedEntity, ResolvedValue};
 
@@ -22,12 +24,38 @@ pub struct Reference {
     pub found: String,
     /// When the parent is not there.
     pub missing: Missing,
+    /// The types of the parent's key.
+    pub key_types: Vec<KeyType>,
+    /// The id of the parent to fall back on, as a scalar query.
+    pub fallback: Option<String>,
 }
 
 impl Reference {
     /// Tells whether the parent is the entity itself.
     pub fn is_self(&self, entity: &ResolvedEntity) -> bool {
         self.entity == entity.name
+    }
+
+    /// The condition that a row with key columns is the parent of a staged row.
+    pub fn matches(&self, parent: &str, staged: &str) -> String {
+        let key = format!("{staged}.{}", self.key);
+        match self.key_types.len() {
+            1 => format!("{parent}.k0 = {key}"),
+            _ => stored_key_equality(parent, &self.key_types, &format!("{key}::jsonb")),
+        }
+    }
+
+    /// The parent's key of a staged row, as keys are stored.
+    pub fn stored_key(&self, staged: &str) -> String {
+        match self.key_types.len() {
+            1 => format!("jsonb_build_array({staged}.{})", self.key),
+            _ => format!("{staged}.{}::jsonb", self.key),
+        }
+    }
+
+    /// The name of the id that stands in while the parent is not there.
+    pub fn stand_in(&self) -> String {
+        format!("{}_else", self.found)
     }
 
     /// For a generic reference, the condition that this parent is meant; otherwise empty.
@@ -84,7 +112,7 @@ impl TargetRow {
             let stage_type = if own.is_empty() {
                 column.transport.sql.clone()
             } else {
-                column.key_type.sql_type().to_owned()
+                key_field_type(&column.key_types).to_owned()
             };
             stage_columns.push((format!("c{index}"), stage_type));
             if matches!(column.value, ResolvedValue::Poly { .. }) {
@@ -151,6 +179,8 @@ fn references_of(index: usize, column: &ResolvedColumn) -> Vec<Reference> {
         alias: format!("r{index}_{nth}"),
         found: format!("f{index}_{nth}"),
         missing,
+        key_types: column.key_types.clone(),
+        fallback: fallback_id(column),
     };
     match &column.value {
         ResolvedValue::Reference {
@@ -198,10 +228,12 @@ fn written(index: usize, column: &ResolvedColumn, references: &[Reference]) -> W
         (value, difference)
     } else {
         let found = |alias: &str| {
-            let found: Vec<String> = references
-                .iter()
-                .map(|it| format!("{alias}.{}", it.found))
-                .collect();
+            let found = references.iter().flat_map(|it| {
+                let own = format!("{alias}.{}", it.found);
+                let other = it.fallback.as_ref();
+                std::iter::once(own).chain(other.map(|_| format!("{alias}.{}", it.stand_in())))
+            });
+            let found: Vec<String> = found.collect();
             format!("coalesce({})", found.join(", "))
         };
         (
@@ -213,6 +245,14 @@ fn written(index: usize, column: &ResolvedColumn, references: &[Reference]) -> W
         name: column.name.clone(),
         value,
         difference: (!column.rule.target_owned).then_some(difference),
+    }
+}
+
+/// The type in which the key of a parent travels: its own, or text with a JSON array for several columns.
+pub(super) fn key_field_type(types: &[KeyType]) -> &'static str {
+    match types {
+        [single] => single.sql_type(),
+        _ => "text",
     }
 }
 

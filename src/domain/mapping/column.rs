@@ -106,6 +106,15 @@ pub enum Missing {
     Null,
     /// The row goes to quarantine.
     Quarantine,
+    /// The column refers to another parent until its own arrives.
+    Fallback,
+}
+
+impl Missing {
+    /// Tells whether the row stays out of the target until its parent is there.
+    pub fn keeps_out(self) -> bool {
+        matches!(self, Missing::Hold | Missing::Quarantine)
+    }
 }
 
 /// A source row on the way to a parent: found by its key, it names the next.
@@ -242,12 +251,14 @@ pub enum Rule {
     Reference {
         /// The parent entity.
         entity: String,
-        /// The source column with the parent's key, or with the key of the first hop.
-        by: ColumnRef,
+        /// The source columns with the parent's key, in its order, or the one with the key of the first hop.
+        by: Vec<ColumnRef>,
         /// Source rows that lie between this one and the parent.
         via: Vec<Hop>,
         /// When the parent is not there.
         missing: Missing,
+        /// The key of the parent to fall back on; empty unless `missing` says so.
+        fallback: Vec<Literal>,
     },
     /// A key whose entity depends on a type column.
     Poly {

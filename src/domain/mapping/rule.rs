@@ -1,11 +1,12 @@
 //! Reads the rule of a target column from the file.
 
 use super::column::{
-    CaseArm, Clamp, Codes, ColumnRef, ColumnRule, Fallback, Format, Hop, Invalid, JsonFallback,
-    JsonMember, Literal, Missing, Normalize, PolyTarget, Rule,
+    CaseArm, Clamp, Codes, ColumnRef, ColumnRule, Fallback, Format, Invalid, JsonFallback,
+    JsonMember, Literal, Normalize, Rule,
 };
 use super::issue::did_you_mean;
 use super::reader::{Reader, Section};
+use super::reference::{read_poly, read_reference};
 use super::template::{NullPolicy, parse_template};
 use super::{Defaults, Spot};
 use crate::domain::expression::{Expression, parse_expression};
@@ -169,37 +170,16 @@ fn read_rule(reader: &mut Reader<'_>, section: &Section<'_>, name: &str) -> Opti
         "json" => read_json(reader, section),
         "json_parse" => read_json_parse(reader, section),
         "json_path" => read_json_path(reader, section),
-        "ref" => Some(Rule::Reference {
-            entity: section.string(reader, "ref")?,
-            by: column_ref(reader, section, "by")?,
-            via: read_via(reader, section),
-            missing: read_missing(reader, section),
-        }),
+        "ref" => read_reference(reader, section),
         _ => read_poly(reader, section),
     }
 }
 
-/// Reads the steps that lead from the row to the parent's key: `table.column` or `entity.column`.
-fn read_via(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Hop> {
-    let mut hops = Vec::new();
-    for step in section.strings(reader, "via").unwrap_or_default() {
-        match step.rsplit_once('.') {
-            Some((relation, column)) if !relation.is_empty() && !column.is_empty() => {
-                hops.push(Hop {
-                    relation: relation.to_owned(),
-                    column: column.to_owned(),
-                });
-            }
-            _ => {
-                let message = format!("`{step}` is not \"entity.column\" or \"table.column\"");
-                section.fault(reader, "via", message, None);
-            }
-        }
-    }
-    hops
-}
-
-fn column_ref(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Option<ColumnRef> {
+pub(super) fn column_ref(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    key: &str,
+) -> Option<ColumnRef> {
     let text = section.required_string(reader, key)?;
     Some(ColumnRef::parse(&text))
 }
@@ -237,16 +217,20 @@ pub(super) fn literal(
     section: &Section<'_>,
     key: &str,
 ) -> Option<Literal> {
-    let found = match section.get(key)?.get_ref() {
-        DeValue::String(text) => Some(Literal::Text(text.as_ref().to_owned())),
-        DeValue::Boolean(flag) => Some(Literal::Bool(*flag)),
-        other => plain_number(other).map(Literal::Number),
-    };
+    let found = literal_of(section.get(key)?.get_ref());
     if found.is_none() {
         let message = "expected a string, a decimal number or a boolean";
         section.fault(reader, key, message, None);
     }
     found
+}
+
+pub(super) fn literal_of(value: &DeValue<'_>) -> Option<Literal> {
+    match value {
+        DeValue::String(text) => Some(Literal::Text(text.as_ref().to_owned())),
+        DeValue::Boolean(flag) => Some(Literal::Bool(*flag)),
+        other => plain_number(other).map(Literal::Number),
+    }
 }
 
 fn fallback(reader: &mut Reader<'_>, section: &Section<'_>, key: &str) -> Fallback {
@@ -389,38 +373,6 @@ fn read_json_path(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Rule
         path,
         on_error: read_on_error(reader, section),
         empty_is_null: read_empty(reader, section),
-    })
-}
-
-fn read_missing(reader: &mut Reader<'_>, section: &Section<'_>) -> Missing {
-    let words = [
-        ("hold", Missing::Hold),
-        ("null", Missing::Null),
-        ("quarantine", Missing::Quarantine),
-    ];
-    section
-        .word(reader, "missing", &words)
-        .unwrap_or(Missing::Hold)
-}
-
-fn read_poly(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Rule> {
-    let poly = section.section(reader, "poly")?;
-    poly.only(reader, &["type", "id", "map"]);
-    let map = poly.section(reader, "map")?;
-    let mut targets = Vec::new();
-    for (code, _, _) in map.entries() {
-        if let Some(entity) = map.string(reader, code) {
-            targets.push(PolyTarget {
-                code: code.to_owned(),
-                entity,
-            });
-        }
-    }
-    Some(Rule::Poly {
-        type_column: column_ref(reader, &poly, "type")?,
-        id_column: column_ref(reader, &poly, "id")?,
-        targets,
-        missing: read_missing(reader, section),
     })
 }
 

@@ -84,7 +84,7 @@ fn in_rule(rule: &Rule) -> Vec<ColumnRef> {
             });
             columns.collect()
         }
-        Rule::Reference { by, .. } => vec![by.clone()],
+        Rule::Reference { by, .. } => by.clone(),
         Rule::Poly {
             type_column,
             id_column,

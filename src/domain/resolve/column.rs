@@ -4,6 +4,7 @@ use super::conversion::{
     Conversion, Terms, Transport, check_of_computed, convert, convert_number, convert_text,
 };
 use super::extract::{Extract, check_extract};
+use super::reference::{check_poly, check_reference};
 use super::scope::{Scope, ScopeFault};
 use super::via::{ResolvedHop, Routes};
 use crate::domain::catalog::{Column, ColumnType};
@@ -36,14 +37,16 @@ pub enum ResolvedValue {
     Reference {
         /// The parent entity.
         entity: String,
-        /// The parent's key.
-        by: ColumnRef,
+        /// The parent's key, in its order.
+        by: Vec<ColumnRef>,
         /// The source rows on the way to it.
         hops: Vec<ResolvedHop>,
         /// What holds the key when the parent is in no group, for parents that are one with others.
         ungrouped: Option<ColumnRef>,
         /// When it is not there.
         missing: Missing,
+        /// The key of the parent to fall back on, as texts; empty without one.
+        fallback: Vec<String>,
     },
     /// The key of one of several parents.
     Poly {
@@ -75,8 +78,8 @@ pub struct ResolvedColumn {
     pub time_zone: Option<String>,
     /// Whether NULL is refused.
     pub not_null: bool,
-    /// The key type when it is a reference.
-    pub key_type: KeyType,
+    /// The types of the parent's key when it is a reference; otherwise none.
+    pub key_types: Vec<KeyType>,
 }
 
 impl ResolvedColumn {
@@ -89,6 +92,14 @@ impl ResolvedColumn {
                 .map(|target| target.entity.as_str())
                 .collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// Returns the key of the parent to fall back on, as texts; empty without one.
+    pub fn fallback(&self) -> &[String] {
+        match &self.value {
+            ResolvedValue::Reference { fallback, .. } => fallback,
+            _ => &[],
         }
     }
 
@@ -116,6 +127,8 @@ pub(super) struct Checker<'a> {
     pub keys: &'a BTreeMap<String, Vec<KeyType>>,
     /// Entities whose rows may be one with others.
     pub grouped: BTreeSet<&'a str>,
+    /// The entity whose columns they are.
+    pub entity: &'a str,
     pub path: String,
     pub issues: &'a mut Vec<MappingIssue>,
 }
@@ -157,37 +170,6 @@ impl Checker<'_> {
         found.is_ok_and(|(_, it)| {
             matches!(it.column_type.base.as_str(), "text" | "varchar" | "bpchar")
         })
-    }
-
-    fn key_of(&mut self, rule: &ColumnRule, entity: &str) -> Option<KeyType> {
-        let Some(types) = self.keys.get(entity) else {
-            let hint = did_you_mean(entity, self.keys.keys().map(String::as_str));
-            self.report(rule, format!("no entity `{entity}` in this mapping"), hint);
-            return None;
-        };
-        if let [single] = types.as_slice() {
-            return Some(*single);
-        }
-        if !types.is_empty() {
-            let message = format!("`{entity}` has a composite key, which a reference cannot name");
-            self.report(rule, message, None);
-        }
-        None
-    }
-
-    fn check_key_column(&mut self, rule: &ColumnRule, by: &ColumnRef, wanted: KeyType) {
-        if let Some(column) = self.check_column(rule, by) {
-            let found = KeyType::from_base_type(&column.column_type.base);
-            if found != Some(wanted) {
-                let message = format!(
-                    "`{}` is {}, but the parent's key is {}",
-                    by.column,
-                    column.column_type.display,
-                    wanted.sql_type()
-                );
-                self.report(rule, message, None);
-            }
-        }
     }
 }
 
@@ -238,26 +220,26 @@ pub(super) fn resolve(
         check_fallback(checker, rule, column, unknown);
     }
     let computed = check_of_computed(&column.column_type);
-    let (value, conversion, key_type) = match &rule.rule {
-        Rule::Reference { .. } | Rule::Poly { .. } => {
-            let (value, key_type) = check_reference(checker, rule, column)?;
-            (value, computed, key_type)
+    let (value, conversion, key_types) = match &rule.rule {
+        Rule::Reference { .. } => {
+            let (value, key_types) = check_reference(checker, rule, column)?;
+            (value, computed, key_types)
+        }
+        Rule::Poly { .. } => {
+            let (value, key_types) = check_poly(checker, rule, column)?;
+            (value, computed, key_types)
         }
         Rule::JsonParse { .. } => {
             let value = check_json(checker, rule, column)?;
-            (value, computed, KeyType::Integer)
+            (value, computed, Vec::new())
         }
         Rule::JsonPath { column: text, .. } if checker.is_text(text) => {
             let value = check_extract(checker, rule, column)?;
-            (value, computed, KeyType::Integer)
+            (value, computed, Vec::new())
         }
         _ => {
             let conversion = check_scalar(checker, rule, column, zone.as_deref(), computed);
-            (
-                scalar_value(rule, &conversion),
-                conversion,
-                KeyType::Integer,
-            )
+            (scalar_value(rule, &conversion), conversion, Vec::new())
         }
     };
     (checker.issues.len() == before).then(|| ResolvedColumn {
@@ -268,7 +250,7 @@ pub(super) fn resolve(
         conversion,
         time_zone: zone,
         not_null: column.not_null,
-        key_type,
+        key_types,
     })
 }
 
@@ -283,74 +265,6 @@ fn scalar_value(rule: &ColumnRule, conversion: &Conversion) -> ResolvedValue {
         },
         _ => ResolvedValue::Scalar,
     }
-}
-
-fn check_reference(
-    checker: &mut Checker<'_>,
-    rule: &ColumnRule,
-    column: &Column,
-) -> Option<(ResolvedValue, KeyType)> {
-    let mut key_type = KeyType::Integer;
-    let value = match &rule.rule {
-        Rule::Reference {
-            entity,
-            by,
-            via,
-            missing,
-        } => {
-            key_type = checker.key_of(rule, entity)?;
-            let route = checker.routes.get(&rule.target);
-            if route.is_none() && !via.is_empty() {
-                // What is wrong with the way was reported when its joins were made.
-                return None;
-            }
-            let by = route.map_or(by, |route| &route.by).clone();
-            checker.check_key_column(rule, &by, key_type);
-            ResolvedValue::Reference {
-                entity: entity.clone(),
-                by,
-                hops: route.map_or_else(Vec::new, |route| route.hops.clone()),
-                ungrouped: route.and_then(|route| route.ungrouped.clone()),
-                missing: *missing,
-            }
-        }
-        Rule::Poly {
-            type_column,
-            id_column,
-            targets,
-            missing,
-        } => {
-            for target in targets {
-                if checker.grouped.contains(target.entity.as_str()) {
-                    let message = format!(
-                        "`{}` has `dedupe`, which a generic reference cannot follow",
-                        target.entity
-                    );
-                    let hint = "refer to it by `ref`, or find the group in a source query";
-                    checker.report(rule, message, Some(hint.into()));
-                }
-                key_type = checker.key_of(rule, &target.entity)?;
-                checker.check_key_column(rule, id_column, key_type);
-            }
-            checker.check_column(rule, type_column);
-            ResolvedValue::Poly {
-                type_column: type_column.clone(),
-                id_column: id_column.clone(),
-                targets: targets.clone(),
-                missing: *missing,
-            }
-        }
-        _ => return None,
-    };
-    let (ResolvedValue::Reference { missing, .. } | ResolvedValue::Poly { missing, .. }) = &value
-    else {
-        return None;
-    };
-    if *missing == Missing::Null && column.not_null {
-        let message = format!("`missing = \"null\"`, but `{}` is NOT NULL", column.name);
-        checker.report(rule, message, Some("use \"hold\" or \"quarantine\"".into()));
-    }
-    Some((value, key_type))
 }
 
 fn check_json(

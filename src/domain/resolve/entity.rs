@@ -128,7 +128,8 @@ impl ResolvedEntity {
     pub fn needs_itself(&self) -> bool {
         let mut columns = self.columns.iter();
         columns.any(|it| {
-            it.missing() != Some(Missing::Null) && it.parents().contains(&self.name.as_str())
+            it.missing().is_some_and(Missing::keeps_out)
+                && it.parents().contains(&self.name.as_str())
         })
     }
 
@@ -339,6 +340,7 @@ fn resolve_columns(
             grouped: grouped(mapping),
             time_zone: mapping.source_time_zone.as_deref(),
             keys,
+            entity: &entity.name,
             path: format!("entities.{}", entity.name),
             issues: work.issues,
         };

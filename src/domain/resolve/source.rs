@@ -219,7 +219,7 @@ fn check_groups(work: &mut Work<'_>, key: &[(String, KeyType)]) {
     for rule in &entity.columns {
         if let Rule::Reference { by, via, .. } = &rule.rule
             && !via.is_empty()
-            && is_key(by.table.as_ref(), &by.column)
+            && by.iter().any(|by| is_key(by.table.as_ref(), &by.column))
         {
             let message =
                 "with `dedupe` a way from the key would begin at another row of the group";

@@ -399,14 +399,19 @@ impl<'a> EntityWork<'a> {
     }
 
     async fn released_keys(&mut self) -> Result<Vec<Key>> {
-        let mut keys = Vec::new();
+        let mut statements = Vec::new();
         for column in &self.entity.columns {
             for parent in column.parents() {
-                let statement = ledger::released(&self.entity.name, parent, column.key_type);
-                let stored = detection::stored_keys(&mut self.hands.control, &statement).await?;
-                for key in &stored {
-                    keys.push(self.key(key)?);
-                }
+                let statement = ledger::released(&self.entity.name, parent, &column.key_types);
+                statements.push(statement);
+            }
+            statements.extend(ledger::released_by_fallback(self.entity, column));
+        }
+        let mut keys = Vec::new();
+        for statement in &statements {
+            let stored = detection::stored_keys(&mut self.hands.control, statement).await?;
+            for key in &stored {
+                keys.push(self.key(key)?);
             }
         }
         keys.sort();
