@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod entities;
+mod examples;
+mod page;
 mod parents;
 mod relations;
 mod unreadable;
 
 use crate::support::Bench;
+use page::{blocks, section};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -486,15 +489,10 @@ fn written(rule: &toml::Value) -> String {
 
 /// The rules in the examples of two sections of the page, without the name of their target column.
 fn documented() -> BTreeSet<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mapping.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let start = page.find("\n## Columns").unwrap();
-    let end = page.find("\n## Expressions").unwrap();
     let mut rules = BTreeSet::new();
-    for block in page[start..end].split("```toml\n").skip(1) {
-        let block = block.split("```").next().unwrap();
+    for block in blocks(&section("Columns", "Expressions")) {
         let table: toml::Table =
-            toml::from_str(block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+            toml::from_str(&block).unwrap_or_else(|error| panic!("{error}\n{block}"));
         rules.extend(table.iter().map(|(_, rule)| written(rule)));
     }
     rules
