@@ -4,6 +4,7 @@
 
 mod entities;
 mod examples;
+mod groups;
 mod page;
 mod parents;
 mod relations;
