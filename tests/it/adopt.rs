@@ -417,6 +417,27 @@ async fn disputed_keys_stay_out_until_the_target_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_load_into_a_half_migrated_target_is_refused() {
+    let bench = half_migrated().await;
+    let said = bench.say(&["migrate", "-q"]).await;
+    let names = "teams,people,notes,tasks,seats";
+    refused(&said, 14, &[names, "second copy", "diffmig adopt"]);
+    let teams = "select count(*) from teams";
+    let before = bench.in_target(teams).await;
+    // Entities without such rows go on, and so do those whose rows are to be inserted all the same.
+    bench.ask(&["migrate", "--entities", "rates"], 3).await;
+    let mapping = std::fs::read_to_string(bench.mapping_path()).unwrap();
+    let declined = mapping.replace(
+        "[entities.teams]\n",
+        "[entities.teams]\nadopt = \"never\"\n",
+    );
+    assert_ne!(declined, mapping);
+    std::fs::write(bench.mapping_path(), declined).unwrap();
+    bench.ask(&["migrate", "--entities", "teams"], 0).await;
+    assert_eq!(bench.in_target(teams).await, before + 19);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_entity_may_be_adopted_before_its_parents() {
     let bench = half_migrated().await;
     let report = bench.ask(&["adopt", "--entities", "seats"], 0).await;

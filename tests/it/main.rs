@@ -2,6 +2,7 @@
 
 mod adopt;
 mod architecture;
+mod book;
 mod commands;
 mod conflicts;
 mod crash;

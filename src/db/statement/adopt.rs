@@ -4,6 +4,7 @@
 //! it: `keys` (of the source), `claims` (key and id as found), `owned` (rows that belong to somebody else),
 //! `links` (one row per key). Only [`record`](AdoptStatements::record) writes, on another connection.
 
+mod claimed;
 pub mod matching;
 mod record;
 

@@ -25,6 +25,8 @@ pub struct AdoptRule {
     pub table: Option<MappingsTable>,
     /// Values by which the target rows of this entity are known from those of others in the same table.
     pub only: Vec<(String, Literal)>,
+    /// Whether rows that are there are nobody's by the mapping's own words: `adopt = "never"`.
+    pub is_declined: bool,
     /// Where it stands.
     pub spot: Spot,
 }
@@ -56,7 +58,7 @@ pub(super) fn read_defaults(reader: &mut Reader<'_>, section: &Section<'_>) -> A
     }
 }
 
-/// Reads `adopt` of an entity: a table, or `false` where the default does not hold.
+/// Reads `adopt` of an entity: a table, `false` where the default does not hold, or `"never"`.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     section: &Section<'_>,
@@ -67,6 +69,7 @@ pub(super) fn read(
     let nothing = AdoptRule {
         table: None,
         only: Vec::new(),
+        is_declined: false,
         spot,
     };
     let is_refused = section
@@ -74,6 +77,16 @@ pub(super) fn read(
         .is_some_and(|it| it.get_ref().as_bool() == Some(false));
     if is_refused {
         return nothing;
+    }
+    let is_text = section
+        .get("adopt")
+        .is_some_and(|it| it.get_ref().as_str().is_some());
+    if is_text {
+        let is_never = section.word(reader, "adopt", &[("never", true)]);
+        return AdoptRule {
+            is_declined: is_never.is_some(),
+            ..nothing
+        };
     }
     let adopt = match section.has("adopt") {
         true => match section.section(reader, "adopt") {
@@ -98,6 +111,7 @@ pub(super) fn read(
     AdoptRule {
         table: read_table(reader, section, adopt.as_ref(), defaults, source),
         only,
+        is_declined: false,
         spot,
     }
 }

@@ -123,8 +123,12 @@ pub(super) fn resolve(
     for (column, _) in &rule.only {
         find_column(work, target, column, "adopt.only");
     }
+    let legacy = match rule.is_declined {
+        true => Vec::new(),
+        false => carriers(&work.entity.legacy, source, target),
+    };
     Adoption {
-        legacy: carriers(&work.entity.legacy, source, target),
+        legacy,
         table: table.map(Box::new),
         only: rule.only.clone(),
         natural_key: natural_key(work, target, columns),

@@ -2,17 +2,20 @@
 
 use crate::context::Context;
 use crate::db::catalog;
-use crate::db::control::schema;
+use crate::db::control::{detection, ledger as ledgers, schema};
 use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
+use crate::db::statement::adopt::AdoptStatements;
+use crate::db::statement::ledger;
 use crate::domain::catalog::Referrer;
 use crate::domain::connection::Side;
 use crate::domain::event::{Event, Level};
 use crate::domain::identifier::QualifiedName;
 use crate::domain::mapping::DeletePolicy;
 use crate::domain::resolve::ResolvedEntity;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 const RIGHTS: [&str; 3] = ["select", "insert", "update"];
 
@@ -33,6 +36,49 @@ pub(crate) fn needs_of<'a>(
         needs.extend(cascades.map(|it| need(&it.table, "select")));
     }
     needs
+}
+
+/// Fails when the target has rows that stand for source rows of entities that were never applied or adopted:
+/// a first load would insert a second copy of each.
+///
+/// # Errors
+/// As said (exit 14), with nothing started.
+pub(crate) async fn refuse_unadopted(
+    context: &Context,
+    connection: &mut Connection,
+    entities: &[&ResolvedEntity],
+) -> Result<()> {
+    let known: BTreeSet<String> = ledgers::list(connection)
+        .await?
+        .into_iter()
+        .map(|it| it.entity)
+        .collect();
+    let gathered = BTreeSet::new();
+    let mut unadopted = Vec::new();
+    for entity in entities {
+        let statements = AdoptStatements::new(entity, &context.entities, &gathered, &known);
+        let Some(has_claims) = statements.has_claims() else {
+            continue;
+        };
+        let is_used = known.contains(&entity.name)
+            && detection::ask(connection, &ledger::is_used(&entity.name)).await?;
+        if !is_used && detection::ask(connection, &has_claims).await? {
+            unadopted.push(entity.name.as_str());
+        }
+    }
+    if unadopted.is_empty() {
+        return Ok(());
+    }
+    let names = unadopted.join(",");
+    Err(Error::new(
+        Kind::Guard,
+        format!("the target has rows already that stand for source rows of {names}"),
+    )
+    .cause("they carry source keys, and no ledger knows them; each would get a second copy")
+    .state("nothing was started")
+    .next(format!(
+        "diffmig adopt --entities {names} (or `adopt = \"never\"` in entities whose rows are to be inserted all the same)"
+    )))
 }
 
 /// Fails when the target cannot be written: read-only, or rights are missing, all of which are named.

@@ -119,6 +119,7 @@ async fn prepare(context: &Context, request: &MigrateRequest) -> Result<Prepared
     let entities = context.select(&request.selection)?;
     preflight::check_target(context, &mut control, &entities).await?;
     let installation_id = schema::ensure(&mut control).await?;
+    preflight::refuse_unadopted(context, &mut control, &entities).await?;
     let drift = refuse_drift(context, &mut control).await?;
     if let Some(detection_id) = request.detection_id {
         // A refusal that can be known beforehand leaves no failed session behind.

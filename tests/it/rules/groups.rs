@@ -123,7 +123,6 @@ async fn what_groups_and_rules_cannot_do_is_refused_before_anything_is_written()
             column("{ column = \"name\", format = \"(\" }"),
             "cannot read the format",
         ),
-        (column("{ column = \"name\", clamp = [1, 2] }"), "clamp"),
     ] {
         bench.map(&mapping);
         refused(&bench.say(&["migrate", "-q"]).await, 13, &[words]);

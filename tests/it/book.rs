@@ -1,0 +1,113 @@
+//! The documentation, carried out: every block of commands in README and docs runs, or says why not.
+//!
+//! A comment in front of a block tells how: `<!-- runs: exit 3 -->`, `<!-- runs: on the source -->`,
+//! `<!-- not run: why -->`. A comment at the head of
+//! a page chooses what its commands find: `<!-- stage: migrated -->`.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod block;
+mod output;
+mod stage;
+
+use block::{Block, Manner, blocks};
+use stage::{Backdrop, Stage};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All pages with blocks of commands, by their path below the project.
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "fixtures/README.md"]
+        .map(PathBuf::from)
+        .into();
+    let docs = std::fs::read_dir(root().join("docs")).unwrap();
+    let docs = docs.map(|it| Path::new("docs").join(it.unwrap().file_name()));
+    pages.extend(docs.filter(|it| it.extension().is_some_and(|it| it == "md")));
+    pages.sort();
+    pages
+}
+
+fn read(page: &Path) -> String {
+    std::fs::read_to_string(root().join(page)).unwrap()
+}
+
+/// Carries out the blocks of a page, one after the other, as one visitor would.
+async fn carry_out(page: &str) {
+    let text = read(Path::new(page));
+    let mut stage = Stage::set(Backdrop::of(&text)).await;
+    let mut faults = String::new();
+    for block in blocks(&text) {
+        let Manner::Run { exit, .. } = block.manner else {
+            continue;
+        };
+        for step in &block.steps {
+            if let Err(fault) = stage.perform(step, exit).await {
+                write!(
+                    faults,
+                    "\n{page}:{}: $ {}\n{fault}",
+                    step.line, step.command
+                )
+                .unwrap();
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+}
+
+#[test]
+fn every_block_is_carried_out_or_says_why_not() {
+    let mut faults = Vec::new();
+    let mut run = BTreeSet::new();
+    for page in pages() {
+        let text = read(&page);
+        let name = page.to_str().unwrap().to_owned();
+        for Block { manner, line, .. } in blocks(&text) {
+            match manner {
+                Manner::Run { .. } => {
+                    run.insert(name.clone());
+                }
+                Manner::NotRun { why } if why.split_whitespace().count() < 3 => {
+                    faults.push(format!(
+                        "{name}:{line}: not run, and that is no reason: {why}"
+                    ));
+                }
+                Manner::NotRun { .. } => {}
+            }
+        }
+    }
+    let carried: BTreeSet<String> = CARRIED_OUT.iter().map(|it| (*it).to_owned()).collect();
+    let forgotten = run.difference(&carried);
+    faults.extend(forgotten.map(|it| format!("{it}: no test carries it out")));
+    let empty = carried.difference(&run);
+    faults.extend(empty.map(|it| format!("{it}: has nothing to carry out")));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// One test for each page, so that they run side by side.
+macro_rules! book {
+    ($($test:ident = $page:literal),* $(,)?) => {
+        const CARRIED_OUT: &[&str] = &[$($page),*];
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                carry_out($page).await;
+            }
+        )*
+    };
+}
+
+book! {
+    the_readme = "README.md",
+    adoption = "docs/adopt.md",
+    control_schema = "docs/control-schema.md",
+    detection = "docs/detection.md",
+    drafts = "docs/init.md",
+    runbook = "docs/runbook.md",
+    supabase = "docs/supabase.md",
+    verification = "docs/verify.md",
+}
