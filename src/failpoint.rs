@@ -2,7 +2,8 @@
 //!
 //! They exist only with the cargo feature `failpoints`; without it [`pass`] is nothing at all. The
 //! environment arms them: `DIFFMIG_FAILPOINTS="batch.before_commit=kill@3;delete.before=sleep:2000"`.
-//! The deeds are `kill`, `panic` and `sleep:MILLISECONDS`, done once, at the n-th passage (`@n`, 1 by default).
+//! The deeds are `kill`, `panic`, `sleep:MILLISECONDS` and `wait:FILE` (makes the file and waits until somebody
+//! removes it), done once, at the n-th passage (`@n`, 1 by default).
 
 /// Passes a named place of an async function.
 macro_rules! pass {
@@ -18,6 +19,7 @@ pub mod armed {
     //! The places and what is armed at them.
 
     use rustix::process::{Signal, getpid, kill_process};
+    use std::path::{Path, PathBuf};
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
@@ -37,11 +39,12 @@ pub mod armed {
         "session.before_complete",
     ];
 
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[derive(Debug, Clone, PartialEq, Eq)]
     enum Deed {
         Kill,
         Panic,
         Sleep(Duration),
+        Wait(PathBuf),
     }
 
     #[derive(Debug)]
@@ -74,12 +77,13 @@ pub mod armed {
         let (deed, at) = deed.split_once('@').unwrap_or((deed, "1"));
         let unknown = || format!("`{text}` cannot be understood");
         let at = at.parse().map_err(|_| unknown())?;
-        let deed = match (deed, deed.strip_prefix("sleep:")) {
-            ("kill", _) => Deed::Kill,
-            ("panic", _) => Deed::Panic,
-            (_, Some(millis)) => Deed::Sleep(Duration::from_millis(
+        let deed = match deed.split_once(':') {
+            None if deed == "kill" => Deed::Kill,
+            None if deed == "panic" => Deed::Panic,
+            Some(("sleep", millis)) => Deed::Sleep(Duration::from_millis(
                 millis.parse().map_err(|_| unknown())?,
             )),
+            Some(("wait", file)) if !file.is_empty() => Deed::Wait(file.into()),
             _ => return Err(unknown()),
         };
         Ok(Armed {
@@ -97,14 +101,22 @@ pub mod armed {
             if armed.passed.fetch_add(1, Ordering::SeqCst) + 1 != armed.at {
                 continue;
             }
-            match armed.deed {
+            match &armed.deed {
                 Deed::Kill => {
                     let _ = kill_process(getpid(), Signal::KILL);
                     std::future::pending::<()>().await;
                 }
                 Deed::Panic => panic!("failpoint {name}"),
-                Deed::Sleep(pause) => tokio::time::sleep(pause).await,
+                Deed::Sleep(pause) => tokio::time::sleep(*pause).await,
+                Deed::Wait(file) => wait_at(file).await,
             }
+        }
+    }
+
+    async fn wait_at(file: &Path) {
+        std::fs::write(file, []).unwrap_or_else(|fault| panic!("{}: {fault}", file.display()));
+        while file.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -114,12 +126,18 @@ pub mod armed {
 
         #[test]
         fn places_are_armed_by_name_deed_and_passage() {
-            let armed = parse("batch.before_commit=kill@3;delete.before=sleep:20").unwrap();
-            let shown: Vec<_> = armed.iter().map(|it| (it.name, it.deed, it.at)).collect();
+            let armed =
+                parse("batch.before_commit=kill@3;delete.before=sleep:20;lease.acquired=wait:/x")
+                    .unwrap();
+            let shown: Vec<_> = armed
+                .into_iter()
+                .map(|it| (it.name, it.deed, it.at))
+                .collect();
             let pause = Deed::Sleep(Duration::from_millis(20));
             let wanted = [
                 ("batch.before_commit", Deed::Kill, 3),
                 ("delete.before", pause, 1),
+                ("lease.acquired", Deed::Wait("/x".into()), 1),
             ];
             assert_eq!(shown, wanted);
             assert!(parse("").unwrap().is_empty());
@@ -133,6 +151,7 @@ pub mod armed {
                 "delete.before=explode",
                 "delete.before=kill@x",
                 "delete.before=sleep:",
+                "delete.before=wait:",
             ] {
                 assert!(parse(text).is_err(), "{text} was accepted");
             }

@@ -4,6 +4,7 @@
 
 use crate::support::Bench;
 use crate::support::command::run;
+use crate::support::gate::Gate;
 use crate::support::tables::refused;
 use diffmig::domain::connection::Side;
 use serde_json::Value;
@@ -256,9 +257,10 @@ async fn rows_that_move_while_they_are_compared_are_looked_at_again() {
     let bench = store().await;
     // Between the source's snapshot and the first look at the target another process migrates a change.
     let mut command = bench.command(&["verify", "--json", "-q"]);
-    command.env("DIFFMIG_FAILPOINTS", "snapshot.exported=sleep:4000");
+    let gate = Gate::new();
+    command.env("DIFFMIG_FAILPOINTS", gate.at("snapshot.exported"));
     let verifying = tokio::spawn(run(command));
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    gate.reached().await;
     bench
         .on(
             Side::Source,
@@ -266,6 +268,7 @@ async fn rows_that_move_while_they_are_compared_are_looked_at_again() {
         )
         .await;
     bench.migrate_with(&[], 0).await;
+    gate.open();
     let said = verifying.await.unwrap();
     assert_eq!(said.code, Some(0), "{said:?}");
     let report: Value = serde_json::from_str(&said.stdout).unwrap();

@@ -3,10 +3,10 @@
 use super::report::{Finding, conclude};
 use super::scenario::EXIT_CODE;
 use super::stand::{Day, Lane, Stand, execute, wait};
+use crate::support::gate::Gate;
 use crate::support::invariants::{Violation, exit_agrees};
 use crate::support::number;
 use diffmig::failpoint::armed::POINTS;
-use std::time::{Duration, Instant};
 
 async fn second_day(stand: &Stand) -> Lane<'_> {
     stand.lane("points", Day::Second).await
@@ -58,18 +58,6 @@ async fn a_panic_ends_with_exit_code_1_and_leaves_nothing_half_done() {
     }
 }
 
-/// Waits until a process has taken its snapshot and sleeps.
-async fn until_exported(lane: &mut Lane<'_>) {
-    // The keeper asks for its own process id right after it has exported the snapshot.
-    let exported = "select count(*) from pg_catalog.pg_stat_activity where application_name like 'diffmig%' \
-        and datname = current_database() and state = 'idle in transaction' and query like '%pg_backend_pid()'";
-    let began = Instant::now();
-    while number(&mut lane.source, exported).await == 0 {
-        assert!(began.elapsed() < Duration::from_secs(20), "no snapshot");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// A table that is emptied between the snapshot and its first read would read as empty: a mass deletion.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_locked_before_its_first_row_is_read() {
@@ -77,14 +65,16 @@ async fn a_table_is_locked_before_its_first_row_is_read() {
     let mut lane = second_day(&stand).await;
     lane.reset().await;
     let mut other = lane.another_source().await;
-    let child = lane.spawn_armed("snapshot.exported=sleep:1500");
-    until_exported(&mut lane).await;
+    let gate = Gate::new();
+    let child = lane.spawn_armed(&gate.at("snapshot.exported"));
+    gate.reached().await;
     let emptied = sqlx::raw_sql("set lock_timeout = '300ms'; truncate line");
     let emptied = sqlx::Executor::execute(&mut other, emptied).await;
     let refused = emptied.expect_err("a table could be emptied behind the snapshot");
     let code = refused.as_database_error().unwrap().code().unwrap();
     assert_eq!(code, "55P03");
     drop(other);
+    gate.open();
     assert_eq!(wait(child).await.code, Some(EXIT_CODE));
     assert_eq!(lane.check(EXIT_CODE).await, []);
 }
@@ -98,9 +88,11 @@ async fn a_source_transaction_that_commits_after_the_snapshot_is_found_by_the_ne
     let mut late = lane.another_source().await;
     let sql = "begin; insert into tag values ('late', 'commits late'); update team set name = 'Late' where id = 1";
     execute(&mut late, sql).await;
-    let child = lane.spawn_armed("snapshot.exported=sleep:1500");
-    until_exported(&mut lane).await;
+    let gate = Gate::new();
+    let child = lane.spawn_armed(&gate.at("snapshot.exported"));
+    gate.reached().await;
     execute(&mut late, "commit").await;
+    gate.open();
     assert_eq!(wait(child).await.code, Some(EXIT_CODE));
     let arrived = "select count(*) from tags where legacy_code = 'late'";
     let mut target = lane.target().await;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub mod command;
+pub mod gate;
 pub mod invariants;
 pub mod pgbouncer;
 pub mod pooler;
