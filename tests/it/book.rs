@@ -103,6 +103,10 @@ macro_rules! book {
 
 book! {
     the_readme = "README.md",
+    first_night = "docs/first-night.md",
+    daily_sync = "docs/daily-sync.md",
+    recovery = "docs/recovery.md",
+    cutover = "docs/cutover.md",
     adoption = "docs/adopt.md",
     control_schema = "docs/control-schema.md",
     detection = "docs/detection.md",
@@ -110,4 +114,61 @@ book! {
     runbook = "docs/runbook.md",
     supabase = "docs/supabase.md",
     verification = "docs/verify.md",
+}
+
+/// The first cells of the rows of a page's tables that hold words of the program, in pieces between placeholders.
+fn quoted_messages(page: &str) -> Vec<Vec<String>> {
+    let cells = page.lines().filter_map(|line| {
+        let cell = line.strip_prefix("| `")?;
+        Some(cell.split_once('`')?.0)
+    });
+    let pieces = cells.map(|cell| {
+        let mut pieces = vec![String::new()];
+        for word in cell.split(' ') {
+            let letters: String = word.chars().filter(|c| c.is_alphabetic()).collect();
+            let is_placeholder = !letters.is_empty()
+                && letters.chars().all(char::is_uppercase)
+                && letters != "JSON"
+                && letters != "NULL"
+                && letters != "ID";
+            if is_placeholder || letters == "ID" {
+                pieces.push(String::new());
+                continue;
+            }
+            let piece = pieces.last_mut().unwrap();
+            if !piece.is_empty() {
+                piece.push(' ');
+            }
+            piece.push_str(word);
+        }
+        pieces.retain(|it| !it.is_empty());
+        pieces
+    });
+    pieces.collect()
+}
+
+#[test]
+fn every_message_that_is_explained_is_one_of_the_program() {
+    let mut sources = Vec::new();
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => sources.push(std::fs::read_to_string(path).unwrap()),
+            }
+        }
+    }
+    let messages = quoted_messages(&read(Path::new("docs/troubleshooting.md")));
+    assert!(messages.len() > 30, "{messages:?}");
+    let unknown: Vec<_> = messages
+        .iter()
+        .filter(|pieces| {
+            let says_all =
+                |text: &&String| pieces.iter().all(|piece| text.contains(piece.as_str()));
+            !sources.iter().any(|it| says_all(&it))
+        })
+        .collect();
+    assert!(unknown.is_empty(), "nothing says: {unknown:#?}");
 }

@@ -3,7 +3,7 @@
 /// What becomes of a block.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// Its commands run; the last one may end with this code. SQL is for the target, unless it says otherwise.
+    /// Its commands run; each may end with this code instead of 0. SQL is for the target, unless it says otherwise.
     Run { exit: i32, on_source: bool },
     /// It does not run.
     NotRun { why: String },
@@ -99,13 +99,31 @@ fn steps(language: &str, on_source: bool, lines: &[&str], first: usize) -> Vec<S
             typed: lines.join("\n"),
             shown: Vec::new(),
         }],
-        _ => vec![Step {
-            line: first,
-            command: lines.join("\n"),
-            typed: String::new(),
-            shown: Vec::new(),
-        }],
+        _ => of_shell(lines, first),
     }
+}
+
+/// One command a line; a line that is indented, or that follows a backslash, goes on with the one before.
+fn of_shell(lines: &[&str], first: usize) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match steps.last_mut() {
+            Some(step) if line.starts_with(' ') || step.command.ends_with('\\') => {
+                step.command.push('\n');
+                step.command.push_str(line);
+            }
+            _ => steps.push(Step {
+                line: first + number,
+                command: (*line).to_owned(),
+                typed: String::new(),
+                shown: Vec::new(),
+            }),
+        }
+    }
+    steps
 }
 
 /// Tells the prompt of `psql` from its text: `legacy=# `.
