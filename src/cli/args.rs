@@ -205,6 +205,25 @@ pub fn moment(text: &str) -> Result<DateTime<Utc>, String> {
     })
 }
 
+/// Reads a moment, or how long ago it was: `2h`, `30m`, `3d`.
+///
+/// # Errors
+/// What is expected instead.
+pub fn moment_or_ago(text: &str) -> Result<DateTime<Utc>, String> {
+    let days = text.strip_suffix('d').and_then(|it| it.parse::<u32>().ok());
+    let ago = match days {
+        Some(days) => Some(Duration::from_secs(86_400 * u64::from(days))),
+        None => duration(text).ok(),
+    };
+    let ago = ago.and_then(|it| chrono::Duration::from_std(it).ok());
+    if let Some(at) = ago.and_then(|it| Utc::now().checked_sub_signed(it)) {
+        return Ok(at);
+    }
+    moment(text).map_err(|_| {
+        "write a time like 2026-11-21T04:00:00Z, a day like 2026-11-21, or how long ago, like 2h".to_owned()
+    })
+}
+
 /// Reads a percentage from 0 to 100, with or without the sign.
 ///
 /// # Errors
@@ -276,6 +295,30 @@ mod tests {
             "99999999999999999h",
         ] {
             assert!(duration(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn moments_are_given_or_counted_back_from_now() {
+        let close = |text: &str, secs: i64| {
+            let at = moment_or_ago(text).unwrap();
+            (Utc::now() - at).num_seconds().abs_diff(secs) <= 1
+        };
+        assert!(close("2h", 7_200) && close("90s", 90) && close("3d", 259_200) && close("0", 0));
+        let day = moment_or_ago("2026-11-21").unwrap();
+        assert_eq!(day.to_rfc3339(), "2026-11-21T00:00:00+00:00");
+        let local = moment_or_ago("2026-11-21T04:00:00+01:00").unwrap();
+        assert_eq!(local.to_rfc3339(), "2026-11-21T03:00:00+00:00");
+        for wrong in [
+            "",
+            "yesterday",
+            "2",
+            "-2h",
+            "2026-13-01",
+            "d",
+            "99999999999d",
+        ] {
+            assert!(moment_or_ago(wrong).is_err(), "{wrong:?} was accepted");
         }
     }
 

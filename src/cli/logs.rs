@@ -4,15 +4,16 @@ mod text;
 
 pub use text::line;
 
-use super::args::Format;
+use super::args::{Format, moment_or_ago};
 use super::failure::{Ended, Ending, Stop};
 use super::front::Front;
 use super::help;
 use super::output::Output;
 use crate::context::Server;
 use crate::error::{Error, Kind, Result};
-use crate::service::logs::{EventRow, LogReader, LogRequest};
-use crate::service::status::status;
+use crate::service::logs::{EventRow, Follower, Heard, LogReader, LogRequest};
+use chrono::{DateTime, Utc};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -23,12 +24,13 @@ use uuid::Uuid;
 const EXAMPLES: &[&str] = &[
     "diffmig logs --level warn",
     "diffmig logs --follow --entity clients",
-    "diffmig logs --export log.csv",
+    "diffmig logs --since 2h --grep 'refused|set aside'",
+    "diffmig logs --since 2026-11-21 --until 2026-11-22 --export log.csv",
 ];
-/// How often a followed log is read.
-const POLL: Duration = Duration::from_millis(500);
-/// After how many reads without anything new the session is looked at.
-const LOOK_AFTER: u32 = 3;
+/// How many of the latest events are shown when nothing else is said.
+const TAIL: i64 = 100;
+/// How many events are read at once.
+const PAGE: i64 = 1_000;
 
 /// The lowest level shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,12 +65,28 @@ pub struct LogsArgs {
     #[arg(short, long, conflicts_with = "export")]
     pub follow: bool,
 
-    /// How many of the latest events to begin with
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    tail: u32,
+    /// With --follow: when no session runs, wait for the next one instead of ending with the latest
+    #[arg(long, requires = "follow", conflicts_with = "session_id")]
+    wait: bool,
 
-    /// Write the whole log to a file instead; .json and .csv choose the format
-    #[arg(long, value_name = "FILE", conflicts_with = "tail")]
+    /// How many of the latest events to begin with [default: 100; with --since, --until or --grep all]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    tail: Option<u32>,
+
+    /// Only events from this time on: a time, a day, or how long ago, like 2h or 30m
+    #[arg(long, value_name = "TIME", value_parser = moment_or_ago)]
+    since: Option<DateTime<Utc>>,
+
+    /// Only events before this time, written as for --since
+    #[arg(long, value_name = "TIME", value_parser = moment_or_ago, conflicts_with = "follow")]
+    until: Option<DateTime<Utc>>,
+
+    /// Only events whose entity, operation or message match a regular expression of PostgreSQL
+    #[arg(long, value_name = "REGEX", value_parser = NonEmptyStringValueParser::new())]
+    grep: Option<String>,
+
+    /// Write them to a file instead, all or as chosen; .json and .csv choose the format
+    #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 
     /// How events are written: text, json (one object per line) or csv [default: as --output says]
@@ -77,18 +95,32 @@ pub struct LogsArgs {
 }
 
 impl LogsArgs {
-    fn request(&self, tail: i64) -> LogRequest {
+    /// Tells whether only the latest events are wanted, and not all from some point on.
+    fn begins_with_latest(&self) -> bool {
+        let narrows = self.since.is_some() || self.until.is_some() || self.grep.is_some();
+        self.tail.is_some() || !narrows && self.export.is_none()
+    }
+
+    fn request(&self) -> LogRequest {
         let level = self.level.map(|level| match level {
             Lowest::Debug => "debug",
             Lowest::Info => "info",
             Lowest::Warn => "warn",
             Lowest::Error => "error",
         });
+        let latest = self.begins_with_latest();
         LogRequest {
             session_id: self.session_id,
             level: level.map(str::to_owned),
             entity: self.entity.clone(),
-            tail,
+            since: self.since,
+            until: self.until,
+            grep: self.grep.clone(),
+            after: (!latest).then_some(0),
+            limit: match latest {
+                true => self.tail.map_or(TAIL, i64::from),
+                false => PAGE,
+            },
         }
     }
 
@@ -109,24 +141,37 @@ pub async fn run(front: &Front, args: &LogsArgs) -> Ended {
     let output = &front.output;
     let format = args.format(output.format);
     if let Some(path) = &args.export {
-        let mut reader = LogReader::open(&server, &args.request(0)).await?;
+        let mut reader = LogReader::open(&server, &args.request()).await?;
         let events = export(&mut reader, path, format).await?;
         output.remark(&format!("{events} events written to {}", path.display()));
         return Ok(Ending::Done);
     }
-    let request = args.request(i64::from(args.tail));
-    let mut reader = match args.follow {
-        true => wait_for_log(&server, &request, output).await?,
-        false => LogReader::open(&server, &request).await?,
-    };
     if format == LogText::Csv {
         output.data(CSV_HEADER)?;
     }
-    print(output, &reader.next().await?, format)?;
     if args.follow {
-        follow(&server, &mut reader, args.session_id, output, format).await?;
+        follow(server, args, output, format).await?;
+        return Ok(Ending::Done);
     }
-    Ok(Ending::Done)
+    let mut reader = LogReader::open(&server, &args.request()).await?;
+    loop {
+        let events = reader.next().await?;
+        print(output, &events, format)?;
+        // Without a cursor, the first page was all that was asked for.
+        if events.is_empty() || args.begins_with_latest() {
+            return Ok(Ending::Done);
+        }
+    }
+}
+
+/// Says that the target is away.
+pub(super) fn away(error: &Error, pause: Duration) -> String {
+    let cause = error.cause_text().map(|it| format!(" ({it})"));
+    format!(
+        "{error}{}; trying again in {:.2} s",
+        cause.unwrap_or_default(),
+        pause.as_secs_f32()
+    )
 }
 
 fn print(output: &Output, events: &[EventRow], format: LogText) -> Result<(), Stop> {
@@ -136,54 +181,21 @@ fn print(output: &Output, events: &[EventRow], format: LogText) -> Result<(), St
     }
 }
 
-/// Waits until the first migration has made the control schema.
-async fn wait_for_log(server: &Server, request: &LogRequest, output: &Output) -> Result<LogReader> {
-    let mut told = false;
-    loop {
-        match LogReader::open(server, request).await {
-            Err(error) if error.kind() == Kind::ControlState => {
-                if !told {
-                    output.remark(&format!("waiting: {}", error.what()));
-                    told = true;
-                }
-                tokio::time::sleep(POLL).await;
-            }
-            opened => return opened,
-        }
-    }
-}
-
 async fn follow(
-    server: &Server,
-    reader: &mut LogReader,
-    session_id: Option<Uuid>,
+    server: Server,
+    args: &LogsArgs,
     output: &Output,
     format: LogText,
 ) -> Result<(), Stop> {
-    let mut idle = 0;
-    let mut was_over = false;
+    let mut follower = Follower::new(server, args.request(), args.wait);
     loop {
-        tokio::time::sleep(POLL).await;
-        let events = reader.next().await?;
-        if !events.is_empty() {
-            idle = 0;
-            print(output, &events, format)?;
-            continue;
+        match follower.next().await? {
+            Heard::Events(events) => print(output, &events, format)?,
+            Heard::Waiting(why) => output.remark(&format!("waiting: {why}")),
+            Heard::Away(error, pause) => output.remark(&away(&error, pause)),
+            Heard::Back => output.remark("the target is back"),
+            Heard::Over(_) => return Ok(()),
         }
-        idle += 1;
-        if idle < LOOK_AFTER {
-            continue;
-        }
-        // The last events of a session are written after its end: look twice.
-        if was_over {
-            return Ok(());
-        }
-        idle = 0;
-        was_over = match status(server, session_id).await {
-            Ok(session) => session.is_over(),
-            Err(error) if error.kind() == Kind::ControlState => false,
-            Err(error) => return Err(error.into()),
-        };
     }
 }
 
@@ -199,8 +211,6 @@ async fn export(reader: &mut LogReader, path: &Path, format: LogText) -> Result<
     if format == LogText::Csv {
         file.write_all(CSV_HEADER.as_bytes()).map_err(failed)?;
     }
-    // A first page of no events puts the cursor before the oldest.
-    reader.next().await?;
     let mut written = 0;
     loop {
         let events = reader.next().await?;

@@ -84,8 +84,8 @@ async fn errors_of(server: &Server, session_id: Uuid) -> Result<Vec<EventRow>> {
     let request = LogRequest {
         session_id: Some(session_id),
         level: Some("warn".to_owned()),
-        entity: None,
-        tail: ERRORS_SHOWN,
+        limit: ERRORS_SHOWN,
+        ..LogRequest::default()
     };
     LogReader::open(server, &request).await?.next().await
 }

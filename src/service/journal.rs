@@ -35,6 +35,9 @@ impl Journal {
             server: server.clone(),
             session_id,
             rows: Vec::new(),
+            id: Uuid::new_v4(),
+            ordinal: 0,
+            dropped: 0,
         };
         let (events, received) = unbounded_channel();
         let writer = tokio::spawn(write(writer, received, front));
@@ -48,7 +51,7 @@ impl Journal {
     }
 }
 
-fn to_row(event: &Event) -> Option<NewEvent> {
+fn to_row(event: &Event, ordinal: i64) -> Option<NewEvent> {
     match event {
         Event::Logged {
             level,
@@ -57,6 +60,7 @@ fn to_row(event: &Event) -> Option<NewEvent> {
             message,
             context,
         } => Some(NewEvent {
+            ordinal,
             level: level.word(),
             entity: entity.clone(),
             operation,
@@ -72,6 +76,12 @@ struct Writer {
     server: Server,
     session_id: Uuid,
     rows: Vec<NewEvent>,
+    /// The name under which this journal writes, so that nothing is written twice.
+    id: Uuid,
+    /// How many events it had so far.
+    ordinal: i64,
+    /// Events that were given up in a long outage.
+    dropped: usize,
 }
 
 impl Writer {
@@ -84,8 +94,12 @@ impl Writer {
             if self.rows.is_empty() {
                 return;
             }
+            if let Some(row) = given_up(std::mem::take(&mut self.dropped), self.ordinal + 1) {
+                self.ordinal += 1;
+                self.rows.insert(0, row);
+            }
             let page = self.rows.len().min(PAGE);
-            match event::append(connection, self.session_id, &self.rows[..page]).await {
+            match event::append(connection, self.session_id, self.id, &self.rows[..page]).await {
                 Ok(()) => drop(self.rows.drain(..page)),
                 Err(error) => {
                     tracing::warn!(error = %error, "the execution log cannot be written");
@@ -96,7 +110,28 @@ impl Writer {
         // An outage must not fill the memory: of a long one, the latest events are kept.
         let excess = self.rows.len().saturating_sub(KEPT);
         self.rows.drain(..excess);
+        self.dropped += excess;
     }
+
+    /// Keeps an event to be written.
+    fn take(&mut self, event: &Event) {
+        if let Some(row) = to_row(event, self.ordinal + 1) {
+            self.ordinal += 1;
+            self.rows.push(row);
+        }
+    }
+}
+
+/// Says in the log that a part of it is missing.
+fn given_up(events: usize, ordinal: i64) -> Option<NewEvent> {
+    (events > 0).then(|| NewEvent {
+        ordinal,
+        level: "warn",
+        entity: None,
+        operation: "log",
+        message: format!("{events} events of an outage were not kept"),
+        context: serde_json::json!({ "events": events }),
+    })
 }
 
 async fn write(
@@ -109,7 +144,7 @@ async fn write(
         let first = received.recv().await;
         open = first.is_some();
         let mut take = |event: Event| {
-            writer.rows.extend(to_row(&event));
+            writer.take(&event);
             let _ = front.send(event);
         };
         first.into_iter().for_each(&mut take);

@@ -1,15 +1,20 @@
 //! The execution log, page by page and as it grows.
 
-use super::status::open_control;
-use crate::db::control::event::{EventFilter, read};
+mod follow;
+
+pub use follow::{Follower, Heard, Outage};
+
+use super::status::{SessionStatus, look_again, open_control};
+use crate::db::control::event::{EventFilter, has_last_word, newest, read};
 use crate::db::server::{Connection, Server};
 use crate::error::Result;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 pub use crate::db::control::event::EventRow;
 
 /// Which events to show.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LogRequest {
     /// Only this session.
     pub session_id: Option<Uuid>,
@@ -17,13 +22,47 @@ pub struct LogRequest {
     pub level: Option<String>,
     /// Only this entity.
     pub entity: Option<String>,
-    /// How many of the latest events to begin with.
-    pub tail: i64,
+    /// Only from this moment on.
+    pub since: Option<DateTime<Utc>>,
+    /// Only before this moment.
+    pub until: Option<DateTime<Utc>>,
+    /// Only events whose entity, operation and message match this regular expression of PostgreSQL.
+    pub grep: Option<String>,
+    /// Only events after this one; 0 begins with the oldest, nothing with the latest.
+    ///
+    /// A cursor: every event with a smaller id that can still come is there when an id can be read, so whoever goes
+    /// on after the last id seen misses nothing and sees nothing twice.
+    pub after: Option<i64>,
+    /// How many events to begin with: the oldest after the cursor, or without one the latest.
+    pub limit: i64,
 }
 
 const LEVELS: &[&str] = &["debug", "info", "warn", "error"];
 /// Events read at once while following.
 const PAGE: i64 = 1_000;
+
+impl LogRequest {
+    fn filter(&self) -> EventFilter {
+        let levels = match &self.level {
+            None => Vec::new(),
+            Some(lowest) => LEVELS
+                .iter()
+                .skip_while(|level| *level != lowest)
+                .map(|level| (*level).to_owned())
+                .collect(),
+        };
+        EventFilter {
+            session_id: self.session_id,
+            levels,
+            entity: self.entity.clone(),
+            since: self.since,
+            until: self.until,
+            grep: self.grep.clone(),
+            after: self.after,
+            limit: self.limit,
+        }
+    }
+}
 
 /// An open log: the first page, then whatever came since.
 pub struct LogReader {
@@ -37,23 +76,9 @@ impl LogReader {
     /// # Errors
     /// The target cannot be read, or nothing was ever migrated.
     pub async fn open(target: &Server, request: &LogRequest) -> Result<LogReader> {
-        let levels = match &request.level {
-            None => Vec::new(),
-            Some(lowest) => LEVELS
-                .iter()
-                .skip_while(|level| *level != lowest)
-                .map(|level| (*level).to_owned())
-                .collect(),
-        };
         Ok(LogReader {
             connection: open_control(target).await?,
-            filter: EventFilter {
-                session_id: request.session_id,
-                levels,
-                entity: request.entity.clone(),
-                after: None,
-                limit: request.tail,
-            },
+            filter: request.filter(),
         })
     }
 
@@ -62,13 +87,32 @@ impl LogReader {
     /// # Errors
     /// The target cannot be read.
     pub async fn next(&mut self) -> Result<Vec<EventRow>> {
+        let newest = newest(&mut self.connection).await?;
         let events = read(&mut self.connection, &self.filter).await?;
-        self.filter.after = Some(
-            events
-                .last()
-                .map_or(self.filter.after.unwrap_or(0), |event| event.event_id),
-        );
+        let last = events.last().map(|it| it.event_id);
+        let is_full = i64::try_from(events.len()).is_ok_and(|it| it >= self.filter.limit);
+        self.filter.after = match (self.filter.after, last) {
+            // More may lie between this page and the newest event.
+            (Some(_), Some(last)) if is_full => Some(last),
+            // What does not match the filter is not looked at again.
+            (after, last) => last.max(after).max(Some(newest)),
+        };
         self.filter.limit = PAGE;
         Ok(events)
+    }
+
+    /// Returns the cursor: the id after which [`LogReader::next`] goes on, once something was read.
+    pub fn cursor(&self) -> Option<i64> {
+        self.filter.after
+    }
+
+    /// Looks at a session, the latest when no id is given.
+    async fn session(&mut self, session_id: Option<Uuid>) -> Result<SessionStatus> {
+        look_again(&mut self.connection, session_id).await
+    }
+
+    /// Tells whether the log of a session ends with its end.
+    async fn has_last_word(&mut self, session_id: Uuid) -> Result<bool> {
+        has_last_word(&mut self.connection, session_id).await
     }
 }

@@ -118,6 +118,15 @@ pub async fn status(target: &Server, session_id: Option<Uuid>) -> Result<Session
     read(&mut connection, session_id).await
 }
 
+/// As [`status`], on a connection that is open already.
+pub(crate) async fn look_again(
+    connection: &mut Connection,
+    session_id: Option<Uuid>,
+) -> Result<SessionStatus> {
+    let _ = expire_dead(connection).await;
+    read(connection, session_id).await
+}
+
 async fn read(connection: &mut Connection, session_id: Option<Uuid>) -> Result<SessionStatus> {
     let found = session::find(connection, session_id).await?;
     let session = found.ok_or_else(|| no_session(session_id))?;

@@ -19,6 +19,7 @@ mod help;
 mod init;
 mod knots;
 mod lanes;
+mod logs;
 mod modes;
 mod quarantine;
 mod random_values;

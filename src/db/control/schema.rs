@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Executor};
 use uuid::Uuid;
 
 /// The control schema this binary was made for.
-pub const SCHEMA_VERSION: i32 = 5;
+pub const SCHEMA_VERSION: i32 = 7;
 
 const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../../migrations/0001_control.sql")),
@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (3, include_str!("../../../migrations/0003_watermarks.sql")),
     (4, include_str!("../../../migrations/0004_ledger_rows.sql")),
     (5, include_str!("../../../migrations/0005_schema.sql")),
+    (7, include_str!("../../../migrations/0007_operators.sql")),
 ];
 
 /// The tables of that schema; the ledgers are made as they are needed.
