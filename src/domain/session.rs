@@ -2,6 +2,7 @@
 //!
 //! Whatever writes a state asks [`SessionState::after`]; the control schema only knows the words.
 
+use crate::error::Kind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -154,6 +155,22 @@ impl SessionState {
                 | SessionState::CompletedWithRejects
                 | SessionState::Failed
         )
+    }
+
+    /// Returns the exit code of the process that left a session in this state; nothing where the state alone
+    /// does not tell: while it works, and after a failure.
+    pub fn exit_code(self) -> Option<u8> {
+        let kind = match self {
+            SessionState::Completed => return Some(0),
+            SessionState::CompletedWithRejects => Kind::Rejects,
+            SessionState::Paused => Kind::Paused,
+            SessionState::Cancelled => Kind::Cancelled,
+            SessionState::Running
+            | SessionState::Pausing
+            | SessionState::Cancelling
+            | SessionState::Failed => return None,
+        };
+        Some(kind.exit_code())
     }
 
     /// Tells whether a process works on such a session, unless it was killed.

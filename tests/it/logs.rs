@@ -190,7 +190,7 @@ async fn a_followed_log_is_whole_across_a_restart_and_ends_with_the_session() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let ids: Vec<String> = shown.iter().map(|it| it["eventId"].to_string()).collect();
-    let stored = "select event_id::text from diffmig.event order by event_id";
+    let stored = "select event_id::text from diffmig.event order by event.event_id";
     assert_eq!(ids, bench.target_lines(stored).await);
     assert_eq!(
         shown.last().unwrap()["context"]["state"],

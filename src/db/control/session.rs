@@ -41,6 +41,10 @@ pub struct SessionRow {
     pub finished_at: Option<DateTime<Utc>>,
     /// What stopped it.
     pub error: Option<String>,
+    /// With which exit code a failed process ended, if it could tell.
+    pub exit_code: Option<i16>,
+    /// The target's time now.
+    pub now: DateTime<Utc>,
     /// Whether its process is gone: running, but the lease has run out or is somebody else's.
     pub interrupted: bool,
     /// Seconds since the last heartbeat of its lease.
@@ -182,6 +186,7 @@ macro_rules! select_sessions {
         concat!(
             "select s.session_id, s.number, s.command, s.state, s.detection_id, s.host, s.process_id, \
              s.created_at, s.finished_at, s.error, \
+             (to_jsonb(s) ->> 'exit_code')::smallint as exit_code, now() as now, \
              s.finished_at is null and s.state <> 'paused' \
              and (l.session_id is null or b.expires_at < now()) as interrupted, \
              extract(epoch from now() - b.renewed_at)::bigint as silent_secs \

@@ -218,6 +218,31 @@ async fn read_state(
     Ok(Some((state, is_leased && state.is_at_work())))
 }
 
+/// What stopped a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Failure<'a> {
+    /// What is shown of it.
+    pub words: &'a str,
+    /// With what the process ends.
+    pub exit_code: u8,
+}
+
+async fn write_exit_code(
+    connection: &mut Connection,
+    session_id: Uuid,
+    exit_code: u8,
+) -> Result<()> {
+    answered(
+        sqlx::query("update diffmig.session set exit_code = $2 where session_id = $1")
+            .bind(session_id)
+            .bind(i16::from(exit_code))
+            .execute(connection),
+    )
+    .await
+    .map_err(failed("recording the session's state"))?;
+    Ok(())
+}
+
 /// Does what the lease holder does to its session; returns the state it has now, or nothing when
 /// the model does not allow it.
 ///
@@ -228,7 +253,7 @@ pub async fn act(
     session_id: Uuid,
     epoch: i64,
     action: Action,
-    error: Option<&str>,
+    error: Option<&Failure<'_>>,
 ) -> Result<Option<SessionState>> {
     let failed = failed("recording the session's state");
     let mut transaction = connection.begin().await.map_err(&failed)?;
@@ -238,7 +263,10 @@ pub async fn act(
     let found = read_state(&mut transaction, session_id).await?;
     let next = found.and_then(|(state, _)| state.after(action));
     if let Some(next) = next {
-        write_state(&mut transaction, session_id, next, error).await?;
+        write_state(&mut transaction, session_id, next, error.map(|it| it.words)).await?;
+        if let (SessionState::Failed, Some(error)) = (next, error) {
+            write_exit_code(&mut transaction, session_id, error.exit_code).await?;
+        }
     }
     transaction.commit().await.map_err(&failed)?;
     Ok(next)

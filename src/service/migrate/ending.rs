@@ -49,7 +49,12 @@ pub(crate) async fn record(
         say(context, Level::Error, "fenced", text);
         return (worked, Ok(()));
     }
-    let recorded = store(lease, session_id, action_of(&worked), text.as_deref(), last).await;
+    let failure = worked.as_ref().err().zip(text.as_deref());
+    let failure = failure.map(|(error, words)| state::Failure {
+        words,
+        exit_code: error.kind().exit_code(),
+    });
+    let recorded = store(lease, session_id, action_of(&worked), failure, last).await;
     let worked = match worked {
         Ok(report) => Ok(report),
         Err(error) => Err(error.state(committed(lease, session_id).await)),
@@ -84,11 +89,11 @@ async fn store(
     lease: &HeldLease,
     session_id: Uuid,
     action: Action,
-    text: Option<&str>,
+    failure: Option<state::Failure<'_>>,
     last: &mut Option<Connection>,
 ) -> Result<Option<SessionState>> {
     let mut connection = lease.server.open().await?;
-    let state = state::act(&mut connection, session_id, lease.epoch, action, text).await?;
+    let state = state::act(&mut connection, session_id, lease.epoch, action, failure.as_ref()).await?;
     *last = Some(connection);
     Ok(state)
 }

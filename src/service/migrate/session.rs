@@ -172,8 +172,11 @@ async fn begin(
     match Journal::start(&lease.server, id, context.events.clone()).await {
         Ok(journal) => Ok((started, opened, journal)),
         Err(error) => {
-            let text = format!("the execution log cannot be written: {error}");
-            let _ = state::act(control, id, lease.epoch, Action::Fail, Some(&text)).await;
+            let failure = state::Failure {
+                words: &format!("the execution log cannot be written: {error}"),
+                exit_code: error.kind().exit_code(),
+            };
+            let _ = state::act(control, id, lease.epoch, Action::Fail, Some(&failure)).await;
             Err(error)
         }
     }
