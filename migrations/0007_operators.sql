@@ -9,8 +9,7 @@ alter table diffmig.session add column exit_code smallint;
 
 -- What the holder says of its process with each heartbeat.
 alter table diffmig.lease_beat add column memory_bytes bigint;
-alter table diffmig.lease_beat add column source_connections integer;
-alter table diffmig.lease_beat add column target_connections integer;
+alter table diffmig.lease_beat add column connections integer;
 
 -- Where the time of a batch went: how long its writer waited for rows, how long they took to come from the source,
 -- how long hashing and packing them took, and how long somebody's lock was waited for. NULL: nobody measured it.

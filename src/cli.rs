@@ -22,6 +22,7 @@ mod output;
 mod progress;
 mod quarantine;
 mod schema;
+mod screen;
 mod signals;
 mod status;
 mod table;

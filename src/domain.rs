@@ -15,6 +15,7 @@ pub mod identifier;
 pub mod json_text;
 pub mod key;
 pub mod mapping;
+pub mod pace;
 pub mod plan;
 pub mod quarantine;
 pub mod resolve;

@@ -22,6 +22,7 @@ pub mod rows;
 pub mod schema;
 pub mod status;
 pub mod verify;
+pub(crate) mod vitals;
 pub mod workshop;
 
 /// The host's name, for leases and sessions.

@@ -13,6 +13,8 @@ pub enum Ending {
     Done,
     /// `detect --exit-code` found differences.
     Differences,
+    /// The end of what was watched, told by its exit code alone.
+    Watched(u8),
     /// Finished, but somebody has to know this; it decides the exit code.
     Remark(Error),
 }
@@ -153,6 +155,7 @@ pub fn conclude(output: &Output, ended: Ended) -> ExitCode {
     match ended {
         Ok(Ending::Done) | Err(Stop::PipeClosed) => ExitCode::SUCCESS,
         Ok(Ending::Differences) => ExitCode::from(Kind::Differences.exit_code()),
+        Ok(Ending::Watched(code)) => ExitCode::from(code),
         Ok(Ending::Remark(error)) => {
             let error = advised(error);
             let title = match error.kind() {

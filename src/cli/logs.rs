@@ -177,7 +177,7 @@ pub(super) fn away(error: &Error, pause: Duration) -> String {
 fn print(output: &Output, events: &[EventRow], format: LogText) -> Result<(), Stop> {
     match events.is_empty() {
         true => Ok(()),
-        false => output.data(&render(events, format)),
+        false => output.data(&render(events, format, output.redraws)),
     }
 }
 
@@ -218,7 +218,7 @@ async fn export(reader: &mut LogReader, path: &Path, format: LogText) -> Result<
             break;
         }
         written += events.len();
-        let text = render(&events, format);
+        let text = render(&events, format, false);
         file.write_all(text.as_bytes()).map_err(failed)?;
     }
     file.flush().map_err(failed)?;

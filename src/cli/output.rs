@@ -42,7 +42,7 @@ fn is_plain() -> bool {
     no_color || std::env::var_os("TERM").is_some_and(|it| it == "dumb")
 }
 
-fn write_all(text: &str) -> Result<(), Stop> {
+pub(super) fn write_all(text: &str) -> Result<(), Stop> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())
@@ -54,6 +54,11 @@ fn write_all(text: &str) -> Result<(), Stop> {
                 .cause(error.to_string()),
         ),
     })
+}
+
+/// Writes a last word to standard output, whether anybody reads it or not.
+pub(super) fn write_rest(text: &str) {
+    let _ = write_all(text);
 }
 
 /// Writes to standard error as it stands.
@@ -132,14 +137,6 @@ impl Output {
             Format::Csv => self.data(&sheet.csv()),
             _ => self.data(&sheet.table()),
         }
-    }
-
-    /// Prints data in place of what was printed before, on a terminal.
-    ///
-    /// # Errors
-    /// As [`Output::data`].
-    pub fn redraw(&self, text: &str) -> Result<(), Stop> {
-        self.data(&format!("\x1b[H\x1b[J{text}"))
     }
 
     /// Makes a remark on standard error, unless it should be quiet.

@@ -120,6 +120,35 @@ impl Sheet {
         self.has_total = true;
     }
 
+    /// Shows only the first rows; the total stays that of all.
+    pub fn keep(mut self, rows: usize) -> Sheet {
+        let total = self.has_total.then(|| self.rows.pop()).flatten();
+        self.rows.truncate(rows);
+        self.rows.extend(total);
+        self
+    }
+
+    /// Leaves columns out, in this order, until the table is not wider than so many characters.
+    pub fn fit(mut self, width: usize, less_important: &[&str]) -> Sheet {
+        for name in less_important {
+            if self
+                .table()
+                .lines()
+                .all(|line| line.chars().count() <= width)
+            {
+                break;
+            }
+            let Some(at) = self.columns.iter().position(|it| it.name == *name) else {
+                continue;
+            };
+            self.columns.remove(at);
+            for row in &mut self.rows {
+                row.remove(at);
+            }
+        }
+        self
+    }
+
     /// Draws the table, totals under a second rule.
     pub fn table(&self) -> String {
         let style = presets::NOTHING.header_separator(LineStyle::none().fill(RULE).junction(RULE));

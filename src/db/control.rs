@@ -8,6 +8,7 @@ pub mod event;
 pub mod lease;
 pub mod ledger;
 pub mod mapping_version;
+pub mod pace;
 pub mod quarantine;
 pub mod schema;
 pub mod sequence;

@@ -1,6 +1,6 @@
 //! Holds the right to write while a session runs.
 
-use super::{host_name, process_id};
+use super::{host_name, process_id, vitals};
 use crate::context::Interrupt;
 use crate::db::control::lease::{self, Holder};
 use crate::db::server::{Connection, Server};
@@ -144,7 +144,9 @@ async fn beat(server: Server, epoch: i64, lost: Arc<OnceLock<Option<Holder>>>) {
         let Some(open) = connection.as_mut() else {
             continue;
         };
-        match tokio::time::timeout(BEAT, lease::renew(open, epoch)).await {
+        let vitals = vitals::of_this_process();
+        let vitals = (vitals.memory_bytes, vitals.connections);
+        match tokio::time::timeout(BEAT, lease::renew(open, epoch, vitals)).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
                 let _ = lost.set(lease::holder(open).await.ok().flatten());

@@ -4,6 +4,7 @@ use crate::db::TupleStream;
 use crate::domain::canonical::{CanonicalFault, CanonicalRow, RowShape};
 use crate::domain::key::{Key, KeyFault, KeyType, encode_field};
 use crate::error::{Error, Kind, Result};
+use std::time::{Duration, Instant};
 
 /// A stream of source rows; the keys must rise, or the key is not unique.
 pub struct SourceRows<'c> {
@@ -12,7 +13,12 @@ pub struct SourceRows<'c> {
     entity: String,
     previous: Key,
     row_count: u64,
+    /// How long our own work on the rows took so far, estimated from a sample.
+    busy: Duration,
 }
+
+/// The time of every so many rows is measured; more would cost more than it tells.
+const SAMPLED: u64 = 64;
 
 impl<'c> SourceRows<'c> {
     /// Wraps a stream of an entity.
@@ -23,6 +29,7 @@ impl<'c> SourceRows<'c> {
             entity: entity.to_owned(),
             previous: Key::default(),
             row_count: 0,
+            busy: Duration::ZERO,
         }
     }
 
@@ -31,17 +38,37 @@ impl<'c> SourceRows<'c> {
     /// # Errors
     /// The stream breaks, a key is NULL, or two rows have the same key (exit 13).
     pub async fn advance(&mut self) -> Result<bool> {
+        let is_sampled = self.is_sampled();
         let Some(tuple) = self.stream.next().await? else {
             return Ok(false);
         };
         self.previous.0.clear();
         self.previous.0.extend_from_slice(&self.row.key().0);
+        let began = is_sampled.then(Instant::now);
         self.row.read(tuple).map_err(|fault| self.explain(&fault))?;
+        if let Some(began) = began {
+            self.add_sample(began.elapsed());
+        }
         if self.row_count > 0 && *self.row.key() <= self.previous {
             return Err(self.unordered());
         }
         self.row_count += 1;
         Ok(true)
+    }
+
+    /// Tells whether the time of this row is measured.
+    pub fn is_sampled(&self) -> bool {
+        self.row_count.is_multiple_of(SAMPLED)
+    }
+
+    /// Adds time that was spent on a row that is measured.
+    pub fn add_sample(&mut self, spent: Duration) {
+        self.busy += spent * u32::try_from(SAMPLED).unwrap_or(1);
+    }
+
+    /// Returns how long hashing and packing took so far, about.
+    pub fn busy(&self) -> Duration {
+        self.busy
     }
 
     /// Returns the row.

@@ -1,9 +1,12 @@
 //! The progress tracker: one session, from the control tables only.
 
 use super::lease::expire_dead;
+use crate::db::control::pace::{self, Vitals};
 use crate::db::control::schema::{Installed, look};
 use crate::db::control::session::{self, SessionRow, StepRow};
 use crate::db::server::{Connection, Server};
+use crate::domain::pace::{Left, Limit, Recent, eta, limit};
+use crate::domain::session::SessionState;
 use crate::error::{Error, Kind, Result};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -69,11 +72,76 @@ pub struct SessionStatus {
     pub rows_done: i64,
     /// Rows per second since the start.
     pub rows_per_sec: f64,
-    /// Seconds to go at the present rate, while it runs.
+    /// Rows per second in the last minute, while it runs and if there were any.
+    pub recent_rows_per_sec: Option<f64>,
+    /// Seconds to go, by the kinder of two estimates; nothing when nothing is known.
     pub eta_secs: Option<f64>,
+    /// Seconds to go by the other estimate: the rate of the last minute, or that of earlier sessions.
+    pub eta_high_secs: Option<f64>,
+    /// What holds it up: `source`, `target`, `hashing` or `lock`; nothing when that was not measured lately.
+    pub limited_by: Option<Limit>,
+    /// With what its process ended; nothing while it works.
+    pub exit_code: Option<u8>,
+    /// What is known of its process, while it works.
+    pub process: Option<ProcessStatus>,
 }
 
+/// What is known of a process at work.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessStatus {
+    /// Its memory, as of its last heartbeat.
+    pub memory_bytes: Option<i64>,
+    /// Its connections to the source, as far as both numbers are known.
+    pub source_connections: Option<i64>,
+    /// Its connections to the target.
+    pub target_connections: Option<i64>,
+    /// Seconds since its last checkpoint.
+    pub checkpoint_age_secs: Option<f64>,
+}
+
+/// The exit code of a process that was ended from outside.
+const INTERRUPTED: u8 = 130;
+
 impl SessionStatus {
+    /// Tells whether a process works on it.
+    pub fn is_at_work(&self) -> bool {
+        !self.is_over()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "rates and shares for people")]
+    fn add_pace(&mut self, recent: &Recent, vitals: &Vitals, history: &[(String, f64)]) {
+        let left: Vec<Left> = self
+            .steps
+            .iter()
+            .map(|step| Left {
+                wave: step.wave,
+                rows: (step.rows_total - step.rows_done).max(0) as f64,
+                before: history
+                    .iter()
+                    .find(|(entity, _)| *entity == step.entity)
+                    .map(|(_, rate)| *rate),
+            })
+            .filter(|it| it.rows > 0.0)
+            .collect();
+        self.recent_rows_per_sec = recent.rows_per_sec();
+        let eta = eta(&left, self.recent_rows_per_sec).filter(|_| !left.is_empty());
+        self.eta_secs = eta.map(|it| it.low_secs);
+        self.eta_high_secs = eta.map(|it| it.high_secs);
+        self.limited_by = limit(recent, vitals.waiting);
+        let all = vitals.connections.map(i64::from);
+        let target = Some(vitals.target_connections).filter(|it| *it > 0);
+        self.process = Some(ProcessStatus {
+            memory_bytes: vitals.memory_bytes,
+            source_connections: all
+                .zip(target)
+                .map(|(all, it)| all - it)
+                .filter(|it| *it > 0),
+            target_connections: target,
+            checkpoint_age_secs: vitals.checkpoint_secs,
+        });
+    }
+
     /// Tells whether nothing more will happen by itself.
     pub fn is_over(&self) -> bool {
         self.finished_at.is_some() || self.state == "paused" || self.state == "interrupted"
@@ -131,7 +199,23 @@ async fn read(connection: &mut Connection, session_id: Option<Uuid>) -> Result<S
     let found = session::find(connection, session_id).await?;
     let session = found.ok_or_else(|| no_session(session_id))?;
     let steps = session::steps(connection, session.session_id).await?;
-    Ok(assemble(&session, &steps, Utc::now()))
+    complete(connection, &session, &steps).await
+}
+
+/// Adds to a session at work how fast it is.
+async fn complete(
+    connection: &mut Connection,
+    session: &SessionRow,
+    steps: &[StepRow],
+) -> Result<SessionStatus> {
+    let mut status = assemble(session, steps);
+    if status.is_at_work() {
+        let recent = pace::recent(connection, session.session_id).await?;
+        let vitals = pace::vitals(connection, session.session_id).await?;
+        let history = pace::history(connection, session.number).await?;
+        status.add_pace(&recent, &vitals, &history);
+    }
+    Ok(status)
 }
 
 /// Lists sessions, latest first, without their steps.
@@ -144,13 +228,13 @@ pub async fn list(target: &Server, limit: i64) -> Result<Vec<SessionStatus>> {
     let mut listed = Vec::new();
     for session in sessions {
         let steps = session::steps(&mut connection, session.session_id).await?;
-        listed.push(assemble(&session, &steps, Utc::now()));
+        listed.push(complete(&mut connection, &session, &steps).await?);
     }
     Ok(listed)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates and shares for people")]
-fn assemble(session: &SessionRow, rows: &[StepRow], now: DateTime<Utc>) -> SessionStatus {
+fn assemble(session: &SessionRow, rows: &[StepRow]) -> SessionStatus {
     let steps = rows.iter().map(|row| StepStatus {
         entity: row.entity.clone(),
         wave: row.wave,
@@ -167,11 +251,9 @@ fn assemble(session: &SessionRow, rows: &[StepRow], now: DateTime<Utc>) -> Sessi
     let steps: Vec<StepStatus> = steps.collect();
     let rows_total: i64 = steps.iter().map(|step| step.rows_total).sum();
     let rows_done: i64 = steps.iter().map(|step| step.rows_done).sum();
-    let elapsed = session.finished_at.unwrap_or(now) - session.created_at;
+    let elapsed = session.finished_at.unwrap_or(session.now) - session.created_at;
     let elapsed_secs = elapsed.num_milliseconds().max(1) as f64 / 1000.0;
     let rows_per_sec = rows_done as f64 / elapsed_secs;
-    let runs = session.finished_at.is_none() && !session.interrupted && session.state != "paused";
-    let eta_secs = (runs && rows_done > 0).then(|| (rows_total - rows_done) as f64 / rows_per_sec);
     SessionStatus {
         session_id: session.session_id,
         number: session.number,
@@ -193,6 +275,26 @@ fn assemble(session: &SessionRow, rows: &[StepRow], now: DateTime<Utc>) -> Sessi
         rows_total,
         rows_done,
         rows_per_sec,
-        eta_secs,
+        recent_rows_per_sec: None,
+        eta_secs: None,
+        eta_high_secs: None,
+        limited_by: None,
+        exit_code: exit_code(session),
+        process: None,
+    }
+}
+
+/// Tells with what a session's process ended.
+fn exit_code(session: &SessionRow) -> Option<u8> {
+    if session.interrupted {
+        return Some(INTERRUPTED);
+    }
+    match SessionState::from_word(&session.state)? {
+        // Who was killed, or is of an older version, could not tell.
+        SessionState::Failed => {
+            let told = session.exit_code.and_then(|it| u8::try_from(it).ok());
+            Some(told.unwrap_or(Kind::Unexpected.exit_code()))
+        }
+        state => state.exit_code(),
     }
 }

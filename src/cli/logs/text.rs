@@ -26,10 +26,19 @@ struct Line<'a> {
 
 /// Writes an event as one line of text.
 pub fn line(event: &EventRow) -> String {
+    coloured_line(event, false)
+}
+
+fn coloured_line(event: &EventRow, coloured: bool) -> String {
+    let level = format!("{:5}", event.level);
+    let level = match (coloured, event.level.as_str()) {
+        (true, "error") => format!("\x1b[31m{level}\x1b[0m"),
+        (true, "warn") => format!("\x1b[33m{level}\x1b[0m"),
+        _ => level,
+    };
     format!(
-        "{} {:5}  {}  {}  {}",
+        "{} {level}  {}  {}  {}",
         event.at.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
-        event.level,
         event.entity.as_deref().unwrap_or("-"),
         event.operation,
         event.message
@@ -59,10 +68,10 @@ fn csv_row(event: &EventRow) -> String {
     String::from_utf8_lossy(&writer.into_inner().unwrap_or_default()).into_owned()
 }
 
-/// Writes events in the chosen way.
-pub fn render(events: &[EventRow], format: LogText) -> String {
+/// Writes events in the chosen way; levels of text in colour, where that is seen.
+pub fn render(events: &[EventRow], format: LogText, coloured: bool) -> String {
     let rendered = events.iter().map(|event| match format {
-        LogText::Text => line(event) + "\n",
+        LogText::Text => coloured_line(event, coloured) + "\n",
         LogText::Csv => csv_row(event),
         LogText::Json => {
             let line = Line {
@@ -99,15 +108,15 @@ mod tests {
     fn events_are_written_in_three_ways() {
         let events = [event()];
         assert_eq!(
-            render(&events, LogText::Text),
+            render(&events, LogText::Text, false),
             "2026-11-22T18:00:00.123Z info   clients  batch  1 row, applied\n"
         );
         assert_eq!(
-            render(&events, LogText::Csv),
+            render(&events, LogText::Csv, false),
             "7,2026-11-22T18:00:00.123456Z,info,,clients,batch,\"1 row, applied\",\"{\"\"rowsIn\"\":1}\"\n"
         );
         let value: serde_json::Value =
-            serde_json::from_str(&render(&events, LogText::Json)).unwrap();
+            serde_json::from_str(&render(&events, LogText::Json, false)).unwrap();
         assert_eq!(value["version"], 1);
         assert_eq!(value["eventId"], 7);
         assert_eq!(value["context"]["rowsIn"], 1);

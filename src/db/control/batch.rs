@@ -261,6 +261,25 @@ pub struct BatchPlace<'a> {
     pub ledger_rows: i64,
     /// Milliseconds since the batch began to be applied.
     pub elapsed_ms: i32,
+    /// Where the time went, if that was measured.
+    pub times: Option<BatchTimes>,
+}
+
+/// Where the time of a batch went.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BatchTimes {
+    /// How long its writer waited for rows.
+    pub idle: Duration,
+    /// How long the rows took to come from the source.
+    pub source: Duration,
+    /// How long hashing and packing them took; estimated from a sample.
+    pub hash: Duration,
+    /// How long tries lasted that ended because of somebody's lock, with the pauses after them.
+    pub lock: Duration,
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// Writes counters and checkpoint of a batch.
@@ -274,8 +293,8 @@ pub async fn record(
 ) -> Result<()> {
     answered(sqlx::query(
         "with counted as (insert into diffmig.batch (session_id, entity, number, epoch, rows_in, inserted, updated, \
-           identical, retired, conflicted, held, quarantined, elapsed_ms, ledger_rows) \
-           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15)) \
+           identical, retired, conflicted, held, quarantined, elapsed_ms, ledger_rows, idle_ms, source_ms, hash_ms, lock_ms) \
+           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15, $16, $17, $18, $19)) \
          insert into diffmig.checkpoint as old (session_id, entity, range, last_key, rows_done) \
          values ($1, $2, 0, $14, $5) on conflict (session_id, entity, range) do update set \
          last_key = coalesce(excluded.last_key, old.last_key), rows_done = old.rows_done + excluded.rows_done, \
@@ -296,6 +315,10 @@ pub async fn record(
     .bind(place.elapsed_ms)
     .bind(place.last_key)
     .bind(place.ledger_rows)
+    .bind(place.times.map(|it| millis(it.idle)))
+    .bind(place.times.map(|it| millis(it.source)))
+    .bind(place.times.map(|it| millis(it.hash)))
+    .bind(place.times.map(|it| millis(it.lock)))
     .execute(&mut *connection))
     .await
     .map_err(super::failed("committing a batch"))?;

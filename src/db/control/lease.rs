@@ -86,8 +86,8 @@ pub async fn acquire(
     let (epoch,): (i64,) = answered(
         sqlx::query_as(
             "with beat as (update diffmig.lease_beat set renewed_at = clock_timestamp(), \
-           expires_at = clock_timestamp() + make_interval(secs => $4), desired_state = 'run' \
-           where name = 'target') \
+           expires_at = clock_timestamp() + make_interval(secs => $4), desired_state = 'run', \
+           memory_bytes = null, connections = null where name = 'target') \
          update diffmig.lease set epoch = epoch + 1, session_id = $1, host = $2, \
            process_id = $3, acquired_at = clock_timestamp() where name = 'target' returning epoch",
         )
@@ -215,17 +215,23 @@ pub async fn prove(
     }
 }
 
-/// Renews the lease; `false` means that it is ours no longer.
+/// Renews the lease and notes memory and connections of its process; `false` means that it is ours no longer.
 ///
 /// # Errors
 /// The query fails.
-pub async fn renew(connection: &mut Connection, epoch: i64) -> Result<bool> {
+pub async fn renew(
+    connection: &mut Connection,
+    epoch: i64,
+    (memory_bytes, connections): (Option<i64>, Option<i32>),
+) -> Result<bool> {
     let renewed = answered(sqlx::query(
-        "update diffmig.lease_beat b set renewed_at = now(), expires_at = now() + make_interval(secs => $2) \
-         from diffmig.lease l where b.name = 'target' and l.name = b.name and l.epoch = $1",
+        "update diffmig.lease_beat b set renewed_at = now(), expires_at = now() + make_interval(secs => $2), \
+         memory_bytes = $3, connections = $4 from diffmig.lease l where b.name = 'target' and l.name = b.name and l.epoch = $1",
     )
     .bind(epoch)
     .bind(f64::from(LEASE_SECS))
+    .bind(memory_bytes)
+    .bind(connections)
     .execute(connection))
     .await
     .map_err(failed("renewing the lease"))?;

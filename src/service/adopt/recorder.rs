@@ -208,6 +208,7 @@ impl<'a> Recorder<'a> {
             last_key: None,
             ledger_rows,
             elapsed_ms: i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX),
+            times: None,
         };
         let counts = BatchCounts {
             rows_in: rows,

@@ -3,7 +3,7 @@
 use super::bisect::{self, Found};
 use super::edits;
 use crate::db::control::adopt::matched;
-use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, Checks, Mark};
+use crate::db::control::batch::{self, Attempt, BatchCounts, BatchPlace, BatchTimes, Checks, Mark};
 use crate::db::control::detection;
 use crate::db::control::lease::begin_fenced;
 use crate::db::copy::copy_in;
@@ -56,6 +56,8 @@ pub(crate) struct BatchWorker {
     pub parking: Option<Statement>,
     /// When the checks speak that the target puts off.
     pub checks: Checks,
+    /// Where the time of the batch at hand went, until it is recorded.
+    pub times: Option<BatchTimes>,
 }
 
 /// What a batch did, and what the operators want.
@@ -178,6 +180,7 @@ impl BatchWorker {
     ) -> Result<BatchEnd> {
         let (mut tries, mut rounds, mut looked) = (0, 0, false);
         loop {
+            let tried = Instant::now();
             let signal = begin_fenced(connection, self.epoch).await?;
             let last = load.row_count().saturating_sub(1);
             let found = match self.attempt(connection, &load, 0, last).await? {
@@ -240,6 +243,9 @@ impl BatchWorker {
                         return Err(error);
                     }
                     tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+                    if let Some(times) = &mut self.times {
+                        times.lock += tried.elapsed();
+                    }
                 }
             }
         }
@@ -411,6 +417,7 @@ impl BatchWorker {
         let number = self.number.fetch_add(1, Ordering::SeqCst);
         self.record(connection, done, began, number).await?;
         batch::commit(connection).await?;
+        self.times = None;
         Ok(number)
     }
 
@@ -433,6 +440,7 @@ impl BatchWorker {
             last_key: last_key.as_ref(),
             ledger_rows: done.ledger_rows,
             elapsed_ms: i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX),
+            times: self.times,
         };
         batch::record(connection, &place, &done.counts).await
     }

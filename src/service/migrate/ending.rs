@@ -93,7 +93,14 @@ async fn store(
     last: &mut Option<Connection>,
 ) -> Result<Option<SessionState>> {
     let mut connection = lease.server.open().await?;
-    let state = state::act(&mut connection, session_id, lease.epoch, action, failure.as_ref()).await?;
+    let state = state::act(
+        &mut connection,
+        session_id,
+        lease.epoch,
+        action,
+        failure.as_ref(),
+    )
+    .await?;
     *last = Some(connection);
     Ok(state)
 }

@@ -88,9 +88,19 @@ impl Session<'_> {
     /// Reports a committed batch.
     pub fn say_batch(&self, entity: &str, number: i32, counts: &BatchCounts) {
         let aside = counts.held + counts.quarantined + counts.conflicted;
+        let parts = [
+            (counts.inserted, "inserted"),
+            (counts.updated, "updated"),
+            (counts.identical, "identical"),
+            (counts.retired, "retired"),
+            (aside, "set aside"),
+        ];
+        let parts = parts.iter().filter(|(rows, _)| *rows > 0);
+        let parts: Vec<String> = parts.map(|(rows, what)| format!("{rows} {what}")).collect();
         let message = format!(
-            "batch {number}: {} rows: {} inserted, {} updated, {} retired, {aside} set aside",
-            counts.rows_in, counts.inserted, counts.updated, counts.retired,
+            "batch {number}: {} rows: {}",
+            counts.rows_in,
+            parts.join(", ")
         );
         let level = match aside {
             0 => Level::Info,
@@ -207,6 +217,7 @@ impl<'a> EntityWork<'a> {
             tentative: false,
             parking: None,
             checks: Checks::AtOnce,
+            times: None,
         };
         Ok(EntityWork {
             session,

@@ -14,6 +14,7 @@ use crate::domain::key::Key;
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 use tokio::sync::mpsc::channel;
 
 /// So many bytes of batches may wait until the whole entity is loaded.
@@ -98,11 +99,15 @@ impl Lane<'_> {
             Ok::<_, Error>((source, read))
         });
         let mut applied = Ok(());
-        while let Some(batch) = receive.recv().await {
+        let mut idle_since = Instant::now();
+        while let Some(mut batch) = receive.recv().await {
+            batch.times.idle = idle_since.elapsed();
+            self.worker.times = Some(batch.times);
             applied = self.take_batch(batch).await;
             if applied.is_err() {
                 break;
             }
+            idle_since = Instant::now();
         }
         drop(receive);
         let read = reading.await;

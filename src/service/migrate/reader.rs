@@ -1,5 +1,6 @@
 //! Reads source rows again and packs them into batches, ahead of the worker that applies them.
 
+use crate::db::control::batch::BatchTimes;
 use crate::db::server::Connection;
 use crate::db::source;
 use crate::db::statement::Statement;
@@ -11,6 +12,7 @@ use crate::domain::target_id::{named_target_id, ordered_target_id};
 use crate::domain::tuple::{HEADER, TRAILER, put_field};
 use crate::error::{Error, Kind, Result};
 use crate::service::rows::SourceRows;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use uuid::Uuid;
 
@@ -30,6 +32,8 @@ pub(crate) struct Batch {
     pub row_count: usize,
     /// The key of the last row.
     pub last_key: Key,
+    /// Where the time went until it was full.
+    pub times: BatchTimes,
 }
 
 impl Batch {
@@ -99,6 +103,7 @@ impl Packer {
             buffer: HEADER.to_vec(),
             row_count: 0,
             last_key: Key::default(),
+            times: BatchTimes::default(),
         }
     }
 
@@ -155,26 +160,65 @@ impl Packer {
             false => BATCH_BYTES,
         };
         let (mut batch, mut faulty) = (self.start(), self.start());
+        let mut clock = Clock::start();
         while rows.advance().await? {
             let batch = match rows.row().is_faulty() && self.sorts_out {
                 true => &mut faulty,
                 false => &mut batch,
             };
             let ordinal = self.ordinal(batch, rows.row_count() - 1);
+            let packing = rows.is_sampled().then(Instant::now);
             self.push(batch, rows.row(), ordinal, field_count)?;
+            if let Some(began) = packing {
+                rows.add_sample(began.elapsed());
+            }
             if batch.row_count >= self.batch_size || batch.buffer.len() >= most_bytes {
-                let full = std::mem::replace(batch, self.start());
+                let mut full = std::mem::replace(batch, self.start());
+                full.times = clock.read(rows.busy());
                 if !send(out, full).await {
                     return Ok(rows.row_count());
                 }
+                clock.go_on();
             }
         }
+        batch.times = clock.read(rows.busy());
         for rest in [batch, faulty] {
             if rest.row_count > 0 && !send(out, rest).await {
                 break;
             }
         }
         Ok(rows.row_count())
+    }
+}
+
+/// Measures how long a batch took to be filled, without the time in which nobody took it.
+struct Clock {
+    since: Instant,
+    busy_before: Duration,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock {
+            since: Instant::now(),
+            busy_before: Duration::ZERO,
+        }
+    }
+
+    /// Parts the time since the last batch into waiting for the source and our own work.
+    fn read(&mut self, busy: Duration) -> BatchTimes {
+        let filled = self.since.elapsed();
+        let hash = busy.saturating_sub(self.busy_before).min(filled);
+        self.busy_before = busy;
+        BatchTimes {
+            source: filled.saturating_sub(hash),
+            hash,
+            ..BatchTimes::default()
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.since = Instant::now();
     }
 }
 
