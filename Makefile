@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash-test test-matrix lint fmt bench bench-rows postgres cargo
+.PHONY: help demo test crash-test test-matrix lint fmt bench bench-rows package postgres cargo
 
 # rustup's folder is not on the PATH of every shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -38,6 +38,9 @@ bench: cargo ## diffmig beside its peers, on throw-away servers; DIFFMIG_BENCH_R
 
 bench-rows: cargo ## the loop that every row goes through, in memory and without a server
 	@cargo bench --quiet --bench rows
+
+package: cargo ## a .deb, a tarball and checksums of the release, in target/package
+	@scripts/package.sh
 
 postgres: ## make sure PostgreSQL's server programs exist; prints their folder
 	@scripts/ensure-postgres.sh

@@ -135,7 +135,7 @@ pub fn block(title: &str, error: &Error) -> String {
     text
 }
 
-fn document(error: &Error) -> String {
+fn document(error: &Error, in_one_line: bool) -> String {
     let body = ErrorDocument {
         version: super::output::VERSION,
         error: ErrorBody {
@@ -147,7 +147,11 @@ fn document(error: &Error) -> String {
             next: error.next_text(),
         },
     };
-    serde_json::to_string_pretty(&body).unwrap_or_default() + "\n"
+    let text = match in_one_line {
+        true => serde_json::to_string(&body),
+        false => serde_json::to_string_pretty(&body),
+    };
+    text.unwrap_or_default() + "\n"
 }
 
 /// Prints how a command ended and returns the exit code.
@@ -170,7 +174,7 @@ pub fn conclude(output: &Output, ended: Ended) -> ExitCode {
             output.block("error:", &block("error:", &error));
             if output.format == Format::Json {
                 // Nothing more can be done when this cannot be written either.
-                let _ = output.data(&document(&error));
+                let _ = output.data(&document(&error, output.quiet));
             }
             ExitCode::from(error.kind().exit_code())
         }
@@ -207,7 +211,8 @@ mod tests {
     #[test]
     fn the_document_carries_the_same_facts() {
         let error = Error::new(Kind::Interrupted(143), "interrupted").state("rolled back");
-        let text = document(&error);
+        let text = document(&error, true);
+        assert_eq!(text.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["error"]["exitCode"], 143);
         assert_eq!(value["error"]["code"], "interrupted");

@@ -22,7 +22,8 @@ const EXAMPLES: &[&str] = &[
     "diffmig migrate",
     "diffmig migrate --dry-run",
     "diffmig migrate --entities clients --allow-deletes clients=250",
-    "diffmig migrate --quiet --if-locked skip        for cron",
+    "diffmig migrate --quiet --if-locked skip        for cron: silent when nothing is wrong",
+    "diffmig migrate --quiet --json | jq .accounting one line of JSON",
 ];
 const CODES: &[u8] = &[0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 17, 20, 21, 130];
 
@@ -85,6 +86,10 @@ pub struct MigrateArgs {
     /// Pause at the first batch boundary after this time, like 30m or 2h (exit code 20)
     #[arg(long, value_name = "DUR", value_parser = duration)]
     max_duration: Option<Duration>,
+
+    /// How many days ended sessions and their log are kept; 0 keeps them for ever
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    keep_days: u16,
 }
 
 impl MigrateArgs {
@@ -99,6 +104,7 @@ impl MigrateArgs {
             wait_lock: self.wait_lock,
             max_quarantine: self.max_quarantine,
             max_duration: self.max_duration,
+            keep_days: self.keep_days,
         }
     }
 }
@@ -177,7 +183,11 @@ async fn plan_only(
 
 /// Prints the report and says what was set aside.
 fn print(front: &Front, report: &MigrateReport) -> Ended {
-    report::print(&front.output, report)?;
+    // Cron sends a mail for every word: a quiet run that is all right says none.
+    let is_silent = front.output.quiet && front.output.format == Format::Table;
+    if !is_silent || report.set_aside() > 0 {
+        report::print(&front.output, report)?;
+    }
     front.output.remark(&report::summary(report));
     if report.set_aside() > 0 {
         return Ok(Ending::Remark(report::set_aside(report)));

@@ -106,11 +106,14 @@ impl Output {
         write_all(text)
     }
 
-    /// Prints a report as a JSON document.
+    /// Prints a report as a JSON document; where it should be quiet, as one line.
     ///
     /// # Errors
     /// As [`Output::data`].
     pub fn document<T: Serialize>(&self, command: &str, report: &T) -> Result<(), Stop> {
+        if self.quiet {
+            return self.document_line(command, report);
+        }
         self.data(&document_text(command, report)?)
     }
 

@@ -19,20 +19,23 @@ use uuid::Uuid;
 const EXAMPLES: &[&str] = &[
     "diffmig status",
     "diffmig status --watch --interval 5s",
-    "diffmig status --show-errors --json",
+    "diffmig status --show-errors --verbose        memory, connections, checkpoint",
+    "diffmig status --watch --json -q | jq .etaSecs",
 ];
+/// With --watch, it ends as the session does.
+const CODES: &[u8] = &[0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 17, 20, 21, 130];
 /// How many warnings and errors are shown.
 const ERRORS_SHOWN: i64 = 20;
 
 /// Show how far a session is, from the control tables only
 #[derive(Debug, Args)]
-#[command(after_help = help::of_command(EXAMPLES, help::LOOKS))]
+#[command(after_help = help::of_command(EXAMPLES, CODES))]
 pub struct StatusArgs {
     /// Which session [default: the latest]
     #[arg(long, value_name = "ID")]
     session_id: Option<Uuid>,
 
-    /// Show it again and again until the session is over
+    /// Show it again and again until the session is over, and end with its exit code
     #[arg(long)]
     pub watch: bool,
 
@@ -121,7 +124,9 @@ async fn watch(front: &Front, server: &Server, args: &StatusArgs) -> Ended {
             }
             _ if output.redraws => {
                 let (columns, rows) = size();
-                let page = page(output, &session, errors.as_deref(), Some((columns, rows)));
+                // The last row is where the cursor stands.
+                let room = Some((columns, rows.saturating_sub(1)));
+                let page = page(output, &session, errors.as_deref(), room);
                 screen.draw(&page)?;
                 page
             }

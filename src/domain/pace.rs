@@ -9,6 +9,9 @@ const SIDE_BY_SIDE: f64 = 3.0;
 /// A share of the time from which on locks are what holds a session up.
 const LOCKED: f64 = 0.3;
 
+/// After so many seconds without a batch, a connection that waits for a lock is what holds the session up.
+const STANDS_STILL: f64 = 3.0;
+
 /// What the batches of the last minute add up to; times in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Recent {
@@ -16,6 +19,8 @@ pub struct Recent {
     pub rows: f64,
     /// Seconds since the first of them began.
     pub secs: f64,
+    /// Seconds since the last of them began to be committed.
+    pub silent_secs: f64,
     /// How long they took to be applied.
     pub apply: f64,
     /// How long their writers waited for rows.
@@ -66,7 +71,8 @@ impl Limit {
 /// Tells what holds a session up, from the batches of the last minute and from connections that wait for a lock now.
 pub fn limit(recent: &Recent, waiting: i64) -> Option<Limit> {
     let spent = recent.apply + recent.idle;
-    if waiting > 0 && recent.rows == 0.0 || recent.lock > LOCKED * spent && recent.lock > 0.0 {
+    let stands_still = recent.rows == 0.0 || recent.silent_secs > STANDS_STILL;
+    if waiting > 0 && stands_still || recent.lock > LOCKED * spent && recent.lock > 0.0 {
         return Some(Limit::Lock);
     }
     if !recent.is_measured {
@@ -222,5 +228,10 @@ mod tests {
         assert_eq!(limit(&Recent::default(), 1), Some(Limit::Lock));
         // One connection waits for a moment, and the others go on.
         assert_eq!(limit(&recent, 1), Some(Limit::Target));
+        let still = Recent {
+            silent_secs: 10.0,
+            ..recent
+        };
+        assert_eq!(limit(&still, 1), Some(Limit::Lock));
     }
 }

@@ -58,6 +58,8 @@ pub struct MigrateRequest {
     pub max_quarantine: Option<RowLimit>,
     /// After how long to pause at the next batch boundary, counted from the start.
     pub max_duration: Option<Duration>,
+    /// How many days ended sessions, their log and old detections are kept; 0 for ever.
+    pub keep_days: u16,
 }
 
 impl Default for MigrateRequest {
@@ -72,6 +74,7 @@ impl Default for MigrateRequest {
             wait_lock: Duration::ZERO,
             max_quarantine: None,
             max_duration: None,
+            keep_days: 90,
         }
     }
 }

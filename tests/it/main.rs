@@ -29,6 +29,7 @@ mod rules;
 mod sandbox;
 mod secrets;
 mod statements;
+mod status;
 mod story;
 mod support;
 mod swaps;

@@ -15,14 +15,15 @@ const LATELY: f64 = 60.0;
 /// The query fails.
 pub async fn recent(connection: &mut Connection, session_id: Uuid) -> Result<Recent> {
     #[rustfmt::skip]
-    type Row = (f64, f64, f64, f64, f64, f64, f64, bool);
+    type Row = (f64, f64, f64, f64, f64, f64, f64, bool, f64);
     // An older control schema has no columns of times.
     let row: Row = answered(
         sqlx::query_as(
             "select coalesce(sum(rows_in), 0)::float8, \
              coalesce(extract(epoch from clock_timestamp() - min(committed_at - make_interval(secs => coalesce(idle, 0) / 1000))), 0)::float8, \
              coalesce(sum(elapsed_ms), 0)::float8, coalesce(sum(idle), 0), coalesce(sum(source), 0), \
-             coalesce(sum(hash), 0), coalesce(sum(lock), 0), coalesce(bool_or(idle is not null), false) \
+             coalesce(sum(hash), 0), coalesce(sum(lock), 0), coalesce(bool_or(idle is not null), false), \
+             coalesce(extract(epoch from clock_timestamp() - max(committed_at)), 0)::float8 \
              from (select b.rows_in, b.committed_at, b.elapsed_ms, (j ->> 'idle_ms')::float8 as idle, \
                (j ->> 'source_ms')::float8 as source, (j ->> 'hash_ms')::float8 as hash, \
                (j ->> 'lock_ms')::float8 as lock from diffmig.batch b cross join lateral to_jsonb(b) as j \
@@ -44,6 +45,7 @@ pub async fn recent(connection: &mut Connection, session_id: Uuid) -> Result<Rec
         hash: row.5,
         lock: row.6,
         is_measured: row.7,
+        silent_secs: row.8,
     })
 }
 

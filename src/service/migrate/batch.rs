@@ -242,12 +242,17 @@ impl BatchWorker {
                     if tries >= TRANSIENT_TRIES {
                         return Err(error);
                     }
-                    tokio::time::sleep(Duration::from_millis(100 << tries)).await;
-                    if let Some(times) = &mut self.times {
-                        times.lock += tried.elapsed();
-                    }
+                    self.pause(tries, tried).await;
                 }
             }
+        }
+    }
+
+    /// Waits after a try that met somebody's lock, and notes what both have cost.
+    async fn pause(&mut self, tries: u32, tried: Instant) {
+        tokio::time::sleep(Duration::from_millis(100 << tries)).await;
+        if let Some(times) = &mut self.times {
+            times.lock += tried.elapsed();
         }
     }
 

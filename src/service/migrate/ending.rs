@@ -143,6 +143,23 @@ fn explain_pause(context: &Context, error: Error) -> Error {
     error
 }
 
+/// Forgets sessions beyond the retention with their log. What goes wrong is said and no reason to fail: the next
+/// session does it.
+pub(crate) async fn forget_old(context: &Context, control: &mut Connection, keep_days: u16) {
+    if keep_days == 0 {
+        return;
+    }
+    match state::forget_old(control, i32::from(keep_days)).await {
+        Ok(0) => {}
+        Ok(sessions) => context.emit(Event::info(
+            "retention",
+            format!("{sessions} sessions that ended more than {keep_days} days ago were forgotten"),
+            json!({ "sessions": sessions }),
+        )),
+        Err(error) => warn(context, "retention", words(&error)),
+    }
+}
+
 /// Says what this process took over from another: the lease, or a session that had another mapping.
 pub(crate) fn say_what_changed_hands(context: &Context, lease: &HeldLease, mapping_changed: bool) {
     if let Some(from) = &lease.taken_from {

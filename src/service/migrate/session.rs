@@ -289,6 +289,8 @@ impl Run<'_> {
         )
         .await?;
         snapshot.release().await?;
+        // Before the last word of the session, so that this stays the last.
+        ending::forget_old(self.context, control, self.request.keep_days).await;
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
         Ok(MigrateReport {
             session_id,

@@ -16,6 +16,7 @@ pub mod pgbouncer;
 pub mod pooler;
 pub mod proxy;
 pub mod tables;
+pub mod terminal;
 pub mod tls;
 pub mod wire;
 
