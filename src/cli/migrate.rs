@@ -23,7 +23,7 @@ const EXAMPLES: &[&str] = &[
     "diffmig migrate --dry-run",
     "diffmig migrate --entities clients --allow-deletes clients=250",
     "diffmig migrate --quiet --if-locked skip        for cron: silent when nothing is wrong",
-    "diffmig migrate --quiet --json | jq .accounting one line of JSON",
+    "diffmig migrate --quiet --json                   the report as one line",
 ];
 const CODES: &[u8] = &[0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 17, 20, 21, 130];
 

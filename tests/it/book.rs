@@ -109,6 +109,7 @@ book! {
     cutover = "docs/cutover.md",
     adoption = "docs/adopt.md",
     control_schema = "docs/control-schema.md",
+    cron = "docs/cron.md",
     detection = "docs/detection.md",
     drafts = "docs/init.md",
     runbook = "docs/runbook.md",

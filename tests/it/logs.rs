@@ -212,3 +212,69 @@ async fn committed_batches(bench: &Bench) -> i64 {
         .await
         .unwrap_or(0)
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_narrowed_by_time_and_by_what_it_says_and_exported_so() {
+    let bench = Bench::day1().await;
+    bench.migrate_with(&[], 3).await;
+    run(
+        &mut bench.target().await,
+        "update diffmig.event set at = at - interval '3 hours' where event_id <= 2",
+    )
+    .await;
+    let shown = async |arguments: &[&str]| {
+        let mut all = vec!["logs", "--format", "json"];
+        all.extend(arguments);
+        let said = bench.say(&all).await;
+        assert_eq!(said.code, Some(0), "{arguments:?}: {said:?}");
+        let lines = said.stdout.lines();
+        lines
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .collect::<Vec<Value>>()
+    };
+    let all = shown(&["-n", "100000"]).await;
+    assert_eq!(shown(&["--until", "2h"]).await.len(), 2);
+    assert_eq!(shown(&["--since", "2h"]).await.len(), all.len() - 2);
+    assert_eq!(shown(&["--since", "4h", "--until", "2h"]).await.len(), 2);
+    assert_eq!(
+        shown(&["--since", "2h", "-n", "3"]).await,
+        all[all.len() - 3..]
+    );
+    assert_eq!(shown(&["--since", "2200-01-01"]).await.len(), 0);
+    let found = shown(&["--grep", "set aside|^clients"]).await;
+    let wanted = |it: &&Value| {
+        it["message"].as_str().unwrap().contains("set aside") || it["entity"] == "clients"
+    };
+    assert_eq!(found.len(), all.iter().filter(wanted).count());
+    assert!(!found.is_empty() && found.len() < all.len());
+    assert_eq!(shown(&["--grep", "SET ASIDE"]).await.len(), 0);
+    assert!(!shown(&["--grep", "(?i)SET ASIDE"]).await.is_empty());
+
+    let exported = bench
+        .say(&[
+            "logs",
+            "--since",
+            "2h",
+            "--grep",
+            "set aside",
+            "--export",
+            "aside.csv",
+        ])
+        .await;
+    assert_eq!(exported.code, Some(0), "{exported:?}");
+    let file = std::fs::read_to_string(bench.directory.path().join("aside.csv")).unwrap();
+    let aside = shown(&["--since", "2h", "--grep", "set aside"]).await.len();
+    assert_eq!(file.lines().count(), aside + 1, "with its header");
+
+    for (arguments, word) in [
+        (["--grep", "(unclosed"], "regular expression"),
+        (["--since", "yesterday"], "how long ago"),
+        (["--since", "5"], "how long ago"),
+    ] {
+        let mut all = vec!["logs"];
+        all.extend(arguments);
+        let said = bench.say(&all).await;
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.stderr.contains(word), "{said:?}");
+    }
+}

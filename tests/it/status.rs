@@ -72,10 +72,10 @@ async fn a_watcher_ends_as_the_session_it_watched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pace_and_end_are_told_as_far_as_they_are_known() {
     let bench = Bench::day1().await;
-    run(&bench, "create table public.hold (); create function public.slow() returns trigger language plpgsql as \
-        'begin perform pg_sleep(0.02); return null; end'; \
+    run(&bench, "create function public.slow() returns trigger language plpgsql as \
+        'begin perform pg_sleep(0.2); return null; end'; \
         create trigger slow after insert on public.clients for each statement execute function public.slow()").await;
-    let migrate = bench.spawn(&["migrate", "-q", "--batch-size", "20"]);
+    let migrate = bench.spawn(&["migrate", "-q", "--batch-size", "200"]);
     let young = until(&bench, "the session", |_| true).await;
     if young["rowsDone"] == 0 {
         for unknown in [
