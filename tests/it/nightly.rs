@@ -1,6 +1,10 @@
 //! Runs that nobody watches: silence, overlap, one line of JSON, retention, the wrapper for cron and the units.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a check that cannot be made here says so"
+)]
 
 use crate::support::Bench;
 use crate::support::command::{Said, run};

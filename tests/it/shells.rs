@@ -1,6 +1,10 @@
 //! Completions as shells use them, and manual pages as `man` shows them.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::print_stderr,
+    reason = "a check that cannot be made here says so"
+)]
 
 use crate::support::command::diffmig;
 use std::collections::BTreeSet;
