@@ -6,7 +6,7 @@ use crate::support::Bench;
 use crate::support::terminal::Terminal;
 use diffmig::sandbox::Shutdown;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,19 @@ async fn until(bench: &Bench, what: &str, wished: impl Fn(&Value) -> bool) -> Va
         assert!(Instant::now() < deadline, "{what} was not seen: {found:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A migration that has begun and cannot go beyond the tickets until the returned connection rolls back.
+async fn stuck_migration(bench: &Bench) -> (Child, PgConnection) {
+    let migrate = bench.spawn(&["migrate", "-q", "--batch-size", "500"]);
+    // Before the session, `migrate` looks into every table itself.
+    until(bench, "rows", |it| it["rowsDone"].as_i64().unwrap() > 0).await;
+    let mut target = bench.target().await;
+    target
+        .execute("begin; lock table public.tickets in access exclusive mode")
+        .await
+        .unwrap();
+    (migrate, target)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,12 +130,7 @@ async fn pace_and_end_are_told_as_far_as_they_are_known() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_waits_for_a_lock_says_so_and_its_heartbeat_tells_of_its_process() {
     let bench = Bench::day1().await;
-    let mut target = bench.target().await;
-    target
-        .execute("begin; lock table public.tickets in access exclusive mode")
-        .await
-        .unwrap();
-    let migrate = bench.spawn(&["migrate", "-q"]);
+    let (migrate, mut target) = stuck_migration(&bench).await;
     let stuck = until(&bench, "the lock", |it| it["limitedBy"] == "lock").await;
     assert_eq!(stuck["state"], "running", "{stuck}");
     let beaten = until(&bench, "memory", |it| {
@@ -241,13 +249,7 @@ async fn on_a_terminal_a_watcher_draws_in_place_and_gives_the_cursor_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_ends_a_watcher_with_0_and_gives_the_cursor_back() {
     let bench = Bench::day1().await;
-    let mut target = bench.target().await;
-    target
-        .execute("begin; lock table public.tickets in access exclusive mode")
-        .await
-        .unwrap();
-    let migrate = bench.spawn(&["migrate", "-q"]);
-    until(&bench, "rows", |it| it["rowsDone"].as_i64().unwrap() > 0).await;
+    let (migrate, mut target) = stuck_migration(&bench).await;
     let mut terminal = Terminal::start(&bench, 80, 24, "status --watch --interval 200ms");
     tokio::time::sleep(Duration::from_secs(2)).await;
     terminal.types("\x03");
