@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up; `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help demo test crash-test test-matrix lint fmt bench bench-rows package postgres cargo
+.PHONY: help demo test crash-test api-fuzz test-matrix lint fmt bench bench-rows package postgres cargo
 
 # rustup's folder is not on the PATH of every shell that runs make.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -23,6 +23,9 @@ test: cargo ## formatting, lints and all tests, against real servers
 
 crash-test: cargo ## every accident: cuts at every message, kills, random histories, fault cases
 	@$(with_postgres) && export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && scripts/crash-test.sh
+
+api-fuzz: cargo ## requests made from the OpenAPI document against a running server (schemathesis from PyPI)
+	@$(with_postgres) && export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && scripts/api-fuzz.sh
 
 test-matrix: cargo ## the acceptance scenarios with source and target on PostgreSQL 12 to 18
 	@export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && scripts/test-matrix.sh

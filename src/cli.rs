@@ -23,6 +23,7 @@ mod progress;
 mod quarantine;
 mod schema;
 mod screen;
+mod serve;
 mod signals;
 mod status;
 mod table;
@@ -68,6 +69,7 @@ enum Verb {
     Quarantine(quarantine::QuarantineArgs),
     Schema(schema::SchemaArgs),
     Grants(grants::GrantsArgs),
+    Serve(serve::ServeArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -82,6 +84,7 @@ impl Verb {
             Verb::Migrate(args) if !args.dry_run => Patience::BatchFirst,
             Verb::Status(args) if args.watch => Patience::Watching,
             Verb::Logs(args) if args.follow => Patience::Watching,
+            Verb::Serve(_) => Patience::Serving,
             _ => Patience::AtOnce,
         }
     }
@@ -95,6 +98,7 @@ impl Verb {
             Verb::Adopt(args) if !args.dry_run => {
                 "every finished batch is committed; no row of a target table was changed"
             }
+            Verb::Serve(_) => "every finished batch of a session is committed",
             Verb::Demo(_) => "the throw-away servers were removed",
             _ => "nothing was changed",
         }
@@ -116,6 +120,7 @@ impl Verb {
             Verb::Quarantine(args) => Box::pin(quarantine::run(front, args)),
             Verb::Schema(args) => Box::pin(schema::run(front, args)),
             Verb::Grants(args) => Box::pin(grants::run(front, args)),
+            Verb::Serve(args) => Box::pin(serve::run(front, args)),
             Verb::Demo(args) => Box::pin(demo::run(front, args)),
             Verb::Completions(args) => Box::pin(completions::run(front, args)),
             Verb::Man(args) => Box::pin(man::run(front, args)),

@@ -37,6 +37,7 @@ pub(crate) use survey::{describe_source, source_schemas, target_schemas};
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     code: Arc<AtomicU8>,
+    asked: CancellationToken,
     now: CancellationToken,
     ends_at: Arc<OnceLock<Instant>>,
 }
@@ -45,11 +46,20 @@ impl Interrupt {
     /// Notes a signal: the first lets the batch finish, the second stops at once. Returns how many there were.
     pub fn raise(&self, exit_code: u8) -> u8 {
         let before = self.code.swap(exit_code, Ordering::SeqCst);
+        self.asked.cancel();
         if before != 0 {
             self.now.cancel();
             return 2;
         }
         1
+    }
+
+    /// Returns the same signals for one of several pieces of work, which may have a time limit of its own.
+    pub fn of_one_work(&self) -> Interrupt {
+        Interrupt {
+            ends_at: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Lets the first batch boundary after a moment be the last.
@@ -71,6 +81,11 @@ impl Interrupt {
     /// Tells whether the given time is over.
     pub fn is_out_of_time(&self) -> bool {
         self.ends_at.get().is_some_and(|end| Instant::now() >= *end)
+    }
+
+    /// Waits for the first signal.
+    pub async fn first(&self) {
+        self.asked.cancelled().await;
     }
 
     /// Waits for the second signal and returns its exit code.

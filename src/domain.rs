@@ -18,6 +18,7 @@ pub mod mapping;
 pub mod pace;
 pub mod plan;
 pub mod quarantine;
+pub mod request_key;
 pub mod resolve;
 pub mod session;
 pub mod suggestion;

@@ -2,6 +2,7 @@
 //!
 //! The rooms of the house and who may import whom are drawn in `ARCHITECTURE.md`.
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod context;

@@ -31,7 +31,8 @@ impl Front {
         }
     }
 
-    fn input(&self) -> SettingsInput {
+    /// Returns what the command line says about settings.
+    pub fn input(&self) -> SettingsInput {
         SettingsInput {
             config: self.globals.config.clone(),
             source_url: self.globals.source_url.clone(),

@@ -105,6 +105,7 @@ impl MigrateArgs {
             max_quarantine: self.max_quarantine,
             max_duration: self.max_duration,
             keep_days: self.keep_days,
+            request_key: None,
         }
     }
 }

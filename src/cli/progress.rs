@@ -129,6 +129,7 @@ impl Display {
     fn show(&mut self, event: Event) {
         match event {
             Event::Advanced(step) => self.advance(step),
+            Event::Begun { .. } => {}
             Event::Logged {
                 level,
                 entity,

@@ -15,6 +15,8 @@ pub enum Patience {
     BatchFirst,
     /// It is how such a command is meant to end.
     Watching,
+    /// It pauses the session that runs in this process, and then ends the command.
+    Serving,
 }
 
 struct Signals {
@@ -45,7 +47,7 @@ impl Signals {
 fn interrupted(patience: Patience, code: u8) -> Error {
     let error = Error::new(Kind::Interrupted(code), "interrupted");
     match patience {
-        Patience::BatchFirst => error
+        Patience::BatchFirst | Patience::Serving => error
             .state("the open batch was rolled back; every earlier batch is committed")
             .next("diffmig migrate --resume (from another host: --wait-lock 1m, until the lease runs out)"),
         _ => error.state("no row of the source or of a target table was changed"),
@@ -68,6 +70,9 @@ pub async fn guard(
                 (Patience::Watching, _) => return Ok(Ending::Done),
                 (Patience::BatchFirst, 1) => {
                     front.output.say("finishing the open batch; press again to roll it back");
+                }
+                (Patience::Serving, 1) => {
+                    front.output.remark("stopping: a running session is paused at its next batch boundary; once more rolls its batch back");
                 }
                 _ => return Err(interrupted(patience, code).into()),
             },

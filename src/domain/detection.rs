@@ -50,7 +50,7 @@ pub struct Change {
 }
 
 /// How a detection read the source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DetectMode {
     /// The cheapest mode that misses nothing.
@@ -89,7 +89,7 @@ impl DetectMode {
 }
 
 /// The counts of one entity; `source_rows` adds up from the others but `deleted`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DetectionCounts {
     /// The entity.
@@ -114,7 +114,7 @@ pub struct DetectionCounts {
 }
 
 /// How an entity was read, and what that says about the result.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reading {
     /// The mode.
@@ -152,7 +152,7 @@ impl DetectionCounts {
 }
 
 /// A stored detection.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Detection {
     /// Its id.

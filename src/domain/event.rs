@@ -1,6 +1,7 @@
 //! Facts that the core emits; journal, bars and lines each make of them what they need.
 
 use serde_json::Value;
+use uuid::Uuid;
 
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +61,13 @@ pub enum Event {
     },
     /// Work went on.
     Advanced(Progress),
+    /// A session stands in the control tables and is worked on from now on.
+    Begun {
+        /// The session.
+        session_id: Uuid,
+        /// Whether an earlier process had begun it.
+        resumed: bool,
+    },
 }
 
 impl Event {

@@ -40,6 +40,15 @@ pub const ANY_STATUS: &[QuarantineStatus] = &[
     QuarantineStatus::Resolved,
 ];
 
+/// Returns the rows that a word means: one status, `unsettled`, or `any`.
+pub fn of_word(word: &str) -> Option<&'static [QuarantineStatus]> {
+    match word {
+        "unsettled" => Some(UNSETTLED),
+        "any" => Some(ANY_STATUS),
+        _ => ANY_STATUS.chunks(1).find(|it| it[0].word() == word),
+    }
+}
+
 impl QuarantineStatus {
     /// Returns the word in the control table and in every output.
     pub fn word(self) -> &'static str {

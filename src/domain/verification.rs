@@ -15,7 +15,7 @@ pub const CERTIFICATE_FORMAT: u8 = 1;
 pub const KEPT_FINDINGS: usize = 10_000;
 
 /// How source and target differ in one row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     /// In the source, not in the target.
@@ -38,7 +38,7 @@ impl FindingKind {
 }
 
 /// One row that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// How.
@@ -53,7 +53,7 @@ pub struct Finding {
 }
 
 /// The account of one entity.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntityAccount {
     /// The entity.

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 /// Where an entity stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BaselineStatus {
     /// Every source row is accounted for.
@@ -29,7 +29,7 @@ pub enum BaselineStatus {
 }
 
 /// The baseline of one entity.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntityBaseline {
     /// The entity.
@@ -53,7 +53,7 @@ pub struct EntityBaseline {
 }
 
 /// The baseline of the chosen entities.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Baseline {
     /// When it was taken.

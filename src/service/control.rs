@@ -9,7 +9,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 /// What became of a signal.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignalReport {
     /// The session.

@@ -67,7 +67,7 @@ fn to_row(event: &Event, ordinal: i64) -> Option<NewEvent> {
             message: message.clone(),
             context: context.clone(),
         }),
-        Event::Advanced(_) => None,
+        Event::Advanced(_) | Event::Begun { .. } => None,
     }
 }
 

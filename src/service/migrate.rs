@@ -30,6 +30,7 @@ use crate::context::{Context, Selection};
 use crate::db::control::detection::LedgerCounts;
 use crate::domain::detection::{DetectMode, RowLimit};
 use crate::domain::plan::Plan;
+use crate::domain::request_key::RequestKey;
 use crate::domain::session::SessionState;
 use crate::error::{Error, Kind, Result};
 use crate::service::detect::{DetectRequest, detect};
@@ -60,6 +61,8 @@ pub struct MigrateRequest {
     pub max_duration: Option<Duration>,
     /// How many days ended sessions, their log and old detections are kept; 0 for ever.
     pub keep_days: u16,
+    /// The key of the request that asks for it, remembered with the session.
+    pub request_key: Option<RequestKey>,
 }
 
 impl Default for MigrateRequest {
@@ -75,6 +78,7 @@ impl Default for MigrateRequest {
             max_quarantine: None,
             max_duration: None,
             keep_days: 90,
+            request_key: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Rows that are set aside, from the control tables only: looked at, tried again, or accepted as they are.
 
 use super::lease::expire_dead;
+use super::sessions::open_if_any;
 use super::status::open_control;
 use crate::db::control::lease::Holder;
 use crate::db::control::quarantine::{self, Choice, Freeing, QuarantineRow};
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use crate::domain::quarantine::QuarantineStatus;
+pub use crate::domain::quarantine::{QuarantineStatus, of_word};
 
 /// Which rows are meant; every condition that is given must hold.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +25,7 @@ pub struct QuarantineFilter {
 }
 
 /// A row that is or was set aside. It holds no values of the row but its key.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SetAside {
     /// The entity.
@@ -77,7 +78,7 @@ impl From<QuarantineRow> for SetAside {
 }
 
 /// How many rows are set aside for one reason.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReasonTotal {
     /// The entity.
@@ -90,6 +91,18 @@ pub struct ReasonTotal {
     pub reason: String,
     /// How many.
     pub rows: i64,
+}
+
+impl From<quarantine::ReasonCount> for ReasonTotal {
+    fn from(it: quarantine::ReasonCount) -> Self {
+        ReasonTotal {
+            entity: it.entity,
+            status: it.status,
+            sqlstate: it.sqlstate,
+            reason: it.reason,
+            rows: it.row_count,
+        }
+    }
 }
 
 /// A reference that waits for its parent.
@@ -253,6 +266,29 @@ pub async fn list(
     Ok((rows.into_iter().map(SetAside::from).collect(), total))
 }
 
+/// Lists rows from behind one of them on, and counts all by reason; before the first migration there are none.
+///
+/// # Errors
+/// The target cannot be read.
+pub async fn page(
+    target: &Server,
+    filter: &QuarantineFilter,
+    statuses: &'static [QuarantineStatus],
+    after: Option<&(String, Value)>,
+    limit: i64,
+) -> Result<(Vec<SetAside>, Vec<ReasonTotal>)> {
+    let Some(mut connection) = open_if_any(target).await? else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let choice = choice(filter, statuses);
+    let rows = quarantine::page(&mut connection, &choice, after, limit).await?;
+    let totals = quarantine::summary(&mut connection, &choice).await?;
+    Ok((
+        rows.into_iter().map(SetAside::from).collect(),
+        totals.into_iter().map(ReasonTotal::from).collect(),
+    ))
+}
+
 /// Counts rows by entity, status, SQLSTATE and reason.
 ///
 /// # Errors
@@ -264,14 +300,7 @@ pub async fn summary(
 ) -> Result<Vec<ReasonTotal>> {
     let mut connection = open(target, filter.entity.as_deref()).await?;
     let counts = quarantine::summary(&mut connection, &choice(filter, statuses)).await?;
-    let totals = counts.into_iter().map(|it| ReasonTotal {
-        entity: it.entity,
-        status: it.status,
-        sqlstate: it.sqlstate,
-        reason: it.reason,
-        rows: it.row_count,
-    });
-    Ok(totals.collect())
+    Ok(counts.into_iter().map(ReasonTotal::from).collect())
 }
 
 /// Finds one row by its written key.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 /// The state of an entity's step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
     /// The entity.
@@ -41,7 +41,7 @@ pub struct StepStatus {
 }
 
 /// The state of a session.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
     /// The session.
@@ -87,7 +87,7 @@ pub struct SessionStatus {
 }
 
 /// What is known of a process at work.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessStatus {
     /// Its memory, as of its last heartbeat.
@@ -203,7 +203,7 @@ async fn read(connection: &mut Connection, session_id: Option<Uuid>) -> Result<S
 }
 
 /// Adds to a session at work how fast it is.
-async fn complete(
+pub(crate) async fn complete(
     connection: &mut Connection,
     session: &SessionRow,
     steps: &[StepRow],

@@ -3,6 +3,9 @@
 pub mod certificate;
 mod entity;
 mod merge;
+mod record;
+
+pub use record::{LastVerification, last_verification};
 
 use crate::context::{Context, Selection};
 use crate::db::control::schema::{self, Installed};
@@ -16,7 +19,7 @@ use crate::service::detect::watched;
 use crate::service::give_way::{Patience, Watch};
 use crate::service::outage::Rider;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use tokio::sync::Mutex;
 
@@ -33,7 +36,7 @@ pub struct VerifyRequest {
 
 /// The account of one entity with the rows that differ, in key order; at most
 /// [`KEPT_FINDINGS`](crate::domain::verification::KEPT_FINDINGS) of them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntityVerification {
     /// The account.
@@ -105,9 +108,11 @@ pub async fn verify(context: &Context, request: &VerifyRequest) -> Result<Verifi
         lease: None,
         patience: &patience,
     };
-    rider
+    let verified = rider
         .ride_out(|| verify_once(context, request, &patience))
-        .await
+        .await?;
+    record::record(context, &verified).await;
+    Ok(verified)
 }
 
 async fn verify_once(

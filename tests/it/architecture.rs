@@ -34,6 +34,12 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
     ("comfy_table", &["cli"]),
     ("axum", &["api"]),
+    ("utoipa_axum", &["api"]),
+    ("hyper", &["api"]),
+    ("hyper_util", &["api"]),
+    ("subtle", &["api"]),
+    // Derived beside `Serialize`, so that a shape is written once.
+    ("utoipa", &["api", "service", "db", "domain"]),
     ("sqlparser", &["domain"]),
     ("petgraph", &["domain"]),
     ("blake3", &["domain"]),

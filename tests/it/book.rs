@@ -155,9 +155,10 @@ fn every_message_that_is_explained_is_one_of_the_program() {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => folders.push(path),
-                false => sources.push(std::fs::read_to_string(path).unwrap()),
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                sources.push(std::fs::read_to_string(path).unwrap());
             }
         }
     }

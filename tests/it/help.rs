@@ -34,6 +34,7 @@ const COMMANDS: &[&str] = &[
     "schema diff",
     "schema suggest",
     "grants",
+    "serve",
     "demo",
     "completions",
     "man",

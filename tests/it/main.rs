@@ -1,6 +1,7 @@
 //! All integration tests in one binary: real servers, started and removed by the tests themselves.
 
 mod adopt;
+mod api;
 mod architecture;
 mod book;
 mod commands;

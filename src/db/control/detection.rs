@@ -388,7 +388,7 @@ pub async fn applied_since(connection: &mut Connection, since: DateTime<Utc>) ->
 }
 
 /// What became of the rows of one entity, from its ledger.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerCounts {
     /// Rows whose content is in the target.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 /// An event as stored.
-#[derive(Debug, Clone, sqlx::FromRow, Serialize)]
+#[derive(Debug, Clone, sqlx::FromRow, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventRow {
     /// Position in the log; grows.

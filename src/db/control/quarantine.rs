@@ -141,6 +141,36 @@ pub async fn list(
     .map_err(failed("listing the quarantine"))
 }
 
+/// Lists the chosen rows by entity and key, from behind one of them on.
+///
+/// # Errors
+/// The query fails.
+pub async fn page(
+    connection: &mut Connection,
+    choice: &Choice,
+    after: Option<&(String, Value)>,
+    limit: i64,
+) -> Result<Vec<QuarantineRow>> {
+    answered(
+        sqlx::query_as(concat!(
+            "select q.* from diffmig.quarantine q where ",
+            chosen!(),
+            " and ($5::text is null or (q.entity collate \"C\", q.key) > ($5::text collate \"C\", $6::jsonb)) \
+             order by q.entity collate \"C\", q.key limit $7"
+        ))
+        .bind(choice.words())
+        .bind(&choice.entity)
+        .bind(&choice.reason)
+        .bind(&choice.keys)
+        .bind(after.map(|it| &it.0))
+        .bind(after.map(|it| &it.1))
+        .bind(limit)
+        .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("listing the quarantine"))
+}
+
 /// Counts the chosen rows by entity, status, SQLSTATE and reason.
 ///
 /// # Errors

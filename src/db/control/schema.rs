@@ -15,6 +15,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (3, include_str!("../../../migrations/0003_watermarks.sql")),
     (4, include_str!("../../../migrations/0004_ledger_rows.sql")),
     (5, include_str!("../../../migrations/0005_schema.sql")),
+    (6, include_str!("../../../migrations/0006_api.sql")),
     (7, include_str!("../../../migrations/0007_operators.sql")),
 ];
 
@@ -36,7 +37,12 @@ const TABLES: &[&str] = &[
 ];
 
 /// Tables that came later, with the version that brought them.
-const LATER_TABLES: &[(i32, &str)] = &[(5, "catalog_snapshot"), (5, "mapping_version")];
+const LATER_TABLES: &[(i32, &str)] = &[
+    (5, "catalog_snapshot"),
+    (5, "mapping_version"),
+    (6, "verification"),
+    (6, "request_key"),
+];
 
 /// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

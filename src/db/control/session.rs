@@ -230,6 +230,27 @@ pub async fn list(connection: &mut Connection, limit: i64) -> Result<Vec<Session
     .map_err(failed("listing the sessions"))
 }
 
+/// Lists sessions with a number below another, latest first.
+///
+/// # Errors
+/// The query fails.
+pub async fn page(
+    connection: &mut Connection,
+    before: Option<i32>,
+    limit: i64,
+) -> Result<Vec<SessionRow>> {
+    answered(
+        sqlx::query_as(select_sessions!(
+            " where $1::integer is null or s.number < $1 order by s.number desc limit $2"
+        ))
+        .bind(before)
+        .bind(limit)
+        .fetch_all(connection),
+    )
+    .await
+    .map_err(failed("listing the sessions"))
+}
+
 /// Reads the steps of a session in wave order.
 ///
 /// # Errors

@@ -2,7 +2,9 @@
 
 use super::failed;
 use super::lease::{fenced, holder, set_signal};
+use super::request_key::remember;
 use crate::db::server::{Connection, answered};
+use crate::domain::request_key::RequestKey;
 use crate::domain::session::{Action, SessionState, Signal};
 use crate::error::{Error, Kind, Result};
 use sqlx::Connection as _;
@@ -19,6 +21,8 @@ pub struct NewSession<'a> {
     pub host: &'a str,
     /// Process id.
     pub process_id: i32,
+    /// The key of the request that asked for it.
+    pub request_key: Option<&'a RequestKey>,
 }
 
 /// How a session began.
@@ -84,6 +88,9 @@ pub async fn begin(
         .as_ref()
         .map_or_else(Uuid::new_v4, |it| it.session_id);
     let (number, batches, rows) = save(&mut transaction, session_id, new).await?;
+    if let Some(key) = new.request_key {
+        remember(&mut transaction, key, session_id, taken_up.is_some()).await?;
+    }
     answered(
         sqlx::query(
             "update diffmig.lease set session_id = $2 where name = 'target' and epoch = $1",

@@ -52,7 +52,7 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
         lease,
         drift,
     } = prepared;
-    let (started, control, journal) = match begin(context, &lease).await {
+    let (started, control, journal) = match begin(context, request, &lease).await {
         Ok(begun) => begun,
         Err(error) => {
             // What could not begin must not keep others waiting.
@@ -60,6 +60,10 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
             return Err(error.state("nothing was started"));
         }
     };
+    context.emit(Event::Begun {
+        session_id: started.session_id,
+        resumed: started.resumed,
+    });
     let logging = Context {
         events: journal.events.clone(),
         target: lease.server.clone(),
@@ -156,6 +160,7 @@ async fn prepare(context: &Context, request: &MigrateRequest) -> Result<Prepared
 /// Begins the session, or takes the unfinished one up, and its log; only the lease holder can say which.
 async fn begin(
     context: &Context,
+    request: &MigrateRequest,
     lease: &HeldLease,
 ) -> Result<(state::Started, Connection, Journal)> {
     let mut opened = lease.server.open().await?;
@@ -166,6 +171,7 @@ async fn begin(
         mapping_digest: &context.mapping.digest,
         host: &host,
         process_id: process_id(),
+        request_key: request.request_key.as_ref(),
     };
     let started = state::begin(control, lease.epoch, &new).await?;
     let id = started.session_id;

@@ -31,6 +31,7 @@ const NEW: state::NewSession<'static> = state::NewSession {
     mapping_digest: "digest",
     host: "here",
     process_id: 1,
+    request_key: None,
 };
 
 /// What a holder may do after it has begun; the last of them ends its work.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 pub mod command;
 pub mod gate;
+pub mod http;
 pub mod invariants;
 pub mod pgbouncer;
 pub mod pooler;

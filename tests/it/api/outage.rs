@@ -1,0 +1,99 @@
+//! Databases that are away: said so, without a word of theirs, and for no longer than they are.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use crate::support::Bench;
+use diffmig::sandbox::Shutdown;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_database_that_is_away_is_503_and_comes_back() {
+    let bench = Bench::day1().await;
+    let served = bench.serve();
+    let session_id = served.execute(&json!({"entities": ["workshops"]}));
+    served.wait_for(&session_id, &["completed", "completed_with_rejects"]);
+    let target = bench.workshop.target_url();
+    let port = target
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    bench
+        .workshop
+        .target
+        .stop(Shutdown::Immediate)
+        .await
+        .unwrap();
+    for path in [
+        "/readyz",
+        "/api/migration/sessions",
+        &format!("/api/migration/status/{session_id}"),
+        &format!("/api/migration/logs/{session_id}"),
+        &format!("/api/migration/events/{session_id}"),
+        "/api/migration/quarantine",
+        "/api/migration/verification",
+    ] {
+        let answer = served.get(path);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (503, "database_unavailable"),
+            "{path}"
+        );
+        assert!(!answer.text().contains(&port), "{path}: {answer:?}");
+        assert!(answer.header("retry-after").is_some());
+    }
+    for path in ["execute", "baseline", "differential"] {
+        let answer = served.post(&format!("/api/migration/{path}"), &Value::Null);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (503, "database_unavailable"),
+            "{path}"
+        );
+        assert!(!answer.text().contains(&port), "{path}: {answer:?}");
+    }
+    assert_eq!(served.get("/healthz").status, 200);
+    assert_eq!(
+        served.get("/metrics").text().lines().last(),
+        Some("diffmig_target_up 0")
+    );
+    bench.workshop.target.start().await.unwrap();
+    assert_eq!(served.get("/readyz").status, 200);
+    bench
+        .workshop
+        .source
+        .stop(Shutdown::Immediate)
+        .await
+        .unwrap();
+    assert_eq!(served.get("/readyz").status, 503);
+    assert_eq!(served.get("/api/migration/sessions").status, 200);
+    let answer = served.post("/api/migration/execute", &Value::Null);
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (503, "database_unavailable")
+    );
+}
+
+#[tokio::test]
+async fn a_mapping_that_does_not_fit_is_409_and_starts_nothing() {
+    let bench = Bench::day1().await;
+    let served = bench.serve();
+    let mut target = bench.target().await;
+    let change = "alter table public.clients rename column full_name to canary_name";
+    sqlx::query(change).execute(&mut target).await.unwrap();
+    for path in ["execute", "baseline", "differential"] {
+        let answer = served.post(&format!("/api/migration/{path}"), &Value::Null);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (409, "mapping_drift"),
+            "{path}"
+        );
+        assert!(!answer.text().contains("canary"), "{answer:?}");
+    }
+    assert_eq!(
+        served.read("/api/migration/sessions")["sessions"],
+        json!([])
+    );
+}

@@ -1,0 +1,241 @@
+//! Sessions are the same for both doors: what one starts the other sees and controls, and either may die.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use crate::support::Bench;
+use crate::support::http::Served;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Holds the first batch open, so that there is time to do something beside it.
+const SLOW: (&str, &str) = ("DIFFMIG_FAILPOINTS", "batch.before_commit=sleep:3000");
+const DONE: [&str; 2] = ["completed", "completed_with_rejects"];
+
+fn small() -> Value {
+    json!({"entities": ["profiles"], "batchSize": 100, "maxConcurrent": 1})
+}
+
+async fn shown(bench: &Bench) -> Value {
+    let said = bench.say(&["status", "--json"]).await;
+    serde_json::from_str(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"))
+}
+
+fn control(served: &Served, deed: &str, session_id: &str) -> (u16, Value) {
+    let answer = served.post(&format!("/api/migration/{deed}/{session_id}"), &Value::Null);
+    (answer.status, answer.json())
+}
+
+fn terminate(served: &mut Served) -> Option<i32> {
+    let pid = Pid::from_raw(i32::try_from(served.child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    served.child.wait().unwrap().code()
+}
+
+#[tokio::test]
+async fn a_session_of_the_api_obeys_the_command_line() {
+    let bench = Bench::day1().await;
+    let served = bench.serve_with(&[], &[SLOW]);
+    let session_id = served.execute(&small());
+    let status = shown(&bench).await;
+    assert_eq!(
+        (&status["sessionId"], &status["state"]),
+        (&json!(session_id), &json!("running"))
+    );
+    assert_eq!(status["processId"], json!(served.child.id()));
+    let again = served.post("/api/migration/execute", &small());
+    assert_eq!(
+        (again.status, again.code().as_str()),
+        (409, "session_running")
+    );
+    assert_eq!(
+        again.json()["error"]["details"]["sessionId"],
+        json!(session_id)
+    );
+    let beside = bench.say(&["migrate", "--entities", "profiles"]).await;
+    assert_eq!(beside.code, Some(11), "{beside:?}");
+    let said = bench.say(&["control", "pause"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let paused = served.wait_for(&session_id, &["paused"]);
+    assert!(paused["rowsDone"].as_i64().unwrap() < 650, "{paused}");
+    // A paused session goes on in this process, with options of its own.
+    let resumed = served.post(
+        &format!("/api/migration/resume/{session_id}"),
+        &json!({"entities": ["profiles"]}),
+    );
+    assert_eq!(resumed.status, 202, "{resumed:?}");
+    assert_eq!(
+        resumed.json(),
+        json!({"sessionId": session_id, "resumed": true})
+    );
+    served.wait_for(&session_id, &DONE);
+    for (deed, status, code) in [
+        ("resume", 409, "wrong_state"),
+        ("cancel", 409, "wrong_state"),
+    ] {
+        let (found, answer) = control(&served, deed, &session_id);
+        assert_eq!(
+            (found, answer["error"]["code"].as_str()),
+            (status, Some(code)),
+            "{deed}: {answer}"
+        );
+    }
+    let (status, answer) = control(&served, "pause", &session_id);
+    assert_eq!(
+        (status, &answer["delivered"]),
+        (200, &json!(false)),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_session_of_the_command_line_obeys_the_api() {
+    let bench = Bench::day1().await;
+    let served = bench.serve();
+    let mut command = bench.command(&[
+        "migrate",
+        "-q",
+        "--entities",
+        "profiles",
+        "--batch-size",
+        "100",
+    ]);
+    let mut child = command.env(SLOW.0, SLOW.1).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let session_id = loop {
+        let listed = served.read("/api/migration/sessions");
+        if let Some(id) = listed["sessions"][0]["sessionId"].as_str() {
+            break id.to_owned();
+        }
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let refused = served.post("/api/migration/execute", &small());
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (409, "session_running"),
+        "{refused:?}"
+    );
+    let (status, answer) = control(&served, "pause", &session_id);
+    assert_eq!(
+        (status, &answer["stateNow"]),
+        (200, &json!("pausing")),
+        "{answer}"
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(20));
+    assert_eq!(served.wait_for(&session_id, &["paused"])["state"], "paused");
+    let (status, answer) = control(&served, "cancel", &session_id);
+    assert_eq!(
+        (status, &answer["stateNow"]),
+        (200, &json!("cancelled")),
+        "{answer}"
+    );
+    let (status, answer) = control(&served, "resume", &session_id);
+    assert_eq!(
+        (status, answer["error"]["code"].as_str()),
+        (409, Some("wrong_state")),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_gives_the_same_session_again_also_after_a_crash() {
+    let bench = Bench::day1().await;
+    let mut served = bench.serve_with(&[], &[("DIFFMIG_FAILPOINTS", "batch.before_commit=kill@2")]);
+    let key = [("idempotency-key", "night-17")];
+    let first = served.post_with("/api/migration/execute", &key, &small());
+    assert_eq!(first.status, 202, "{first:?}");
+    let session_id = first.json()["sessionId"].as_str().unwrap().to_owned();
+    // The process kills itself in its second batch.
+    assert_eq!(served.child.wait().unwrap().code(), None);
+    let served = bench.serve();
+    assert_eq!(
+        served.wait_for(&session_id, &["interrupted"])["finishedAt"],
+        Value::Null
+    );
+    // The client does not know what became of its request.
+    let again = served.post_with("/api/migration/execute", &key, &small());
+    assert_eq!((again.status, again.json()), (202, first.json()));
+    assert_eq!(
+        served.read(&format!("/api/migration/status/{session_id}"))["state"],
+        "interrupted"
+    );
+    let other = served.post_with(
+        "/api/migration/execute",
+        &key,
+        &json!({"entities": ["workshops"]}),
+    );
+    assert_eq!(
+        (other.status, other.code().as_str()),
+        (422, "idempotency_key_reused")
+    );
+    let (status, answer) = control(&served, "resume", &session_id);
+    assert_eq!(
+        (status, &answer["resumed"]),
+        (202, &json!(true)),
+        "{answer}"
+    );
+    served.wait_for(&session_id, &DONE);
+    let late = served.post_with("/api/migration/execute", &key, &small());
+    assert_eq!(late.json(), first.json());
+    let sessions = served.read("/api/migration/sessions");
+    assert_eq!(
+        sessions["sessions"].as_array().unwrap().len(),
+        1,
+        "{sessions}"
+    );
+}
+
+#[tokio::test]
+async fn two_requests_with_one_key_at_the_same_time_start_one_session() {
+    let bench = Bench::day1().await;
+    let served = bench.serve();
+    let key = [("idempotency-key", "twice")];
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        let ask = || served.post_with("/api/migration/execute", &key, &small());
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
+        let answers = asking.into_iter().map(|it| it.join().unwrap());
+        answers
+            .inspect(|it| assert_eq!(it.status, 202, "{it:?}"))
+            .map(|it| it.json())
+            .collect()
+    });
+    assert!(answers.iter().all(|it| *it == answers[0]), "{answers:?}");
+    served.wait_for(answers[0]["sessionId"].as_str().unwrap(), &DONE);
+}
+
+#[tokio::test]
+async fn the_command_line_goes_on_where_a_killed_server_was() {
+    let bench = Bench::day1().await;
+    let mut served = bench.serve_with(&[], &[SLOW]);
+    let session_id = served.execute(&small());
+    std::thread::sleep(Duration::from_secs(1));
+    served.child.kill().unwrap();
+    served.child.wait().unwrap();
+    assert_eq!(shown(&bench).await["state"], "interrupted");
+    let said = bench
+        .migrate_with(&["--resume", "--entities", "profiles", "--json"], 3)
+        .await;
+    let report: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(report["sessionId"], json!(session_id));
+}
+
+#[tokio::test]
+async fn the_first_signal_pauses_the_running_session_and_ends_with_0() {
+    let bench = Bench::day1().await;
+    let mut served = bench.serve_with(&[], &[SLOW]);
+    let session_id = served.execute(&small());
+    let events = served.events(&session_id, "", &[]);
+    let watching = std::thread::spawn(move || events.collect::<Vec<_>>());
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(terminate(&mut served), Some(0));
+    let seen = watching.join().unwrap();
+    assert_eq!(seen.last().unwrap().kind, "end", "{seen:?}");
+    let status = shown(&bench).await;
+    assert_eq!(
+        (&status["sessionId"], &status["state"]),
+        (&json!(session_id), &json!("paused"))
+    );
+    let mut idle = bench.serve();
+    assert_eq!(terminate(&mut idle), Some(0));
+}
