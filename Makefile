@@ -17,9 +17,8 @@ help: ## list the targets
 demo: cargo ## the whole workflow on two throw-away servers, narrated
 	@$(with_postgres) && exec cargo run --quiet -- demo
 
-test: cargo ## formatting, lints and all tests, against real servers
-	@$(with_postgres) && export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && $(lint) && \
-	if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --features failpoints; else cargo test --features failpoints; fi
+test: cargo ## formatting, lints and all tests, against real servers (and a browser, if there is one)
+	@$(with_postgres) && export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && $(lint) && scripts/run-tests.sh
 
 crash-test: cargo ## every accident: cuts at every message, kills, random histories, fault cases
 	@$(with_postgres) && export DIFFMIG_SANDBOX_CACHE="$(CURDIR)/target/sandbox-cache" && scripts/crash-test.sh

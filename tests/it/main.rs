@@ -8,6 +8,7 @@ mod commands;
 mod conflicts;
 mod crash;
 mod daily;
+mod dashboard;
 mod data_cases;
 mod deletes;
 mod doctor;

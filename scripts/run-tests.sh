@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs all tests; arguments go to cargo. Those of the dashboard need a Chromium: where there is none they are left
+# out, and the last line says so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+left_out=
+code=0
+DIFFMIG_CHROMIUM=$(scripts/ensure-chromium.sh --find) || code=$?
+case $code in
+    0) export DIFFMIG_CHROMIUM ;;
+    3) left_out="NOT RUN: the tests of the dashboard, because there is no Chromium; scripts/ensure-chromium.sh brings one" ;;
+    *) exit "$code" ;;
+esac
+
+say() { [ -z "$left_out" ] || echo "run-tests: $left_out" >&2; }
+
+say
+code=0
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --features failpoints ${left_out:+-E 'not test(/^dashboard::/)'} "$@" || code=$?
+else
+    cargo test --features failpoints "$@" -- ${left_out:+--skip dashboard::} || code=$?
+fi
+say
+exit "$code"
