@@ -61,12 +61,24 @@ impl Drop for Served {
     }
 }
 
-/// A migration in batches so small that it takes a while; killed when it is dropped.
+/// Every statement that writes into the target takes a moment, so that there is something to watch.
+const TAKE_TIME: &str = "
+    create function public.take_time() returns trigger language plpgsql as
+        'begin perform pg_sleep(0.04); return null; end';
+    do $$ declare it record; begin
+        for it in select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' loop
+            execute format('create trigger take_time after insert or update on public.%I
+                for each statement execute function public.take_time()', it.relname);
+        end loop;
+    end $$";
+
+/// A migration that takes a while; killed when it is dropped.
 struct Slow(Child);
 
 impl Slow {
     async fn start(bench: &Bench) -> Slow {
-        let process = bench.spawn(&["migrate", "-q", "--batch-size", "10", "--max-concurrent", "1"]);
+        sqlx::raw_sql(TAKE_TIME).execute(&mut bench.target().await).await.unwrap();
+        let process = bench.spawn(&["migrate", "-q", "--batch-size", "100", "--max-concurrent", "1"]);
         bench.waits_for("exists (select from diffmig.batch)").await;
         Slow(process)
     }

@@ -25,7 +25,7 @@ const log = new Log();
 const chart = new Chart();
 
 /** What is known: the sessions, which of them is chosen, and its status. */
-const known = { sessions: [], chosen: null, session: null };
+const known = { sessions: [], hasList: false, chosen: null, session: null };
 let following = null;
 
 const isWorking = () => known.session !== null && isAtWork(known.session);
@@ -34,6 +34,7 @@ async function readSessions() {
   const page = await client.get(`${API}/sessions?limit=${SESSIONS_SHOWN}`);
   const newest = known.sessions[0]?.sessionId;
   known.sessions = page.sessions;
+  known.hasList = true;
   const first = known.sessions[0];
   const wanted = new URLSearchParams(location.hash.slice(1)).get("session");
   const isNew = first && newest && first.sessionId !== newest;
@@ -150,7 +151,8 @@ function show() {
   const { session } = known;
   byId("nothing").hidden = session !== null;
   byId("session").hidden = session === null;
-  if (connection.isUp) setText(byId("nothing"), known.sessions.length > 0 ? "Loading…" : "No session yet. Start a migration here or with diffmig migrate.");
+  const isEmpty = known.hasList && known.sessions.length === 0;
+  setText(byId("nothing"), isEmpty ? "No session yet. Start a migration here, or with diffmig migrate." : "Loading…");
   if (session) {
     showSession(session, client.now());
     showEntities(session.steps);

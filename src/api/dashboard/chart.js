@@ -5,6 +5,8 @@ import { rate, timeOfDay } from "./format.js";
 
 const LEAST_HEIGHT = 140;
 const MOST_POINTS = 120;
+// Between two batches nothing is committed, and that means nothing.
+const SILENT_MS = 5_000;
 const LEFT = 52;
 const TOP = 10;
 const BOTTOM = 22;
@@ -31,7 +33,7 @@ export function ratesOf(history, now) {
   const times = history.times.map(Date.parse);
   if (times.length === 0) return [];
   const done = times.map((_, at) => history.entities.reduce((sum, it) => sum + it.rowsDone[at], 0));
-  if (now > times[times.length - 1]) {
+  if (now - times[times.length - 1] > SILENT_MS) {
     times.push(now);
     done.push(done[done.length - 1]);
   }

@@ -125,22 +125,24 @@ export class Connection {
 
   #show() {
     const isLost = this.state === "lost";
+    const status = this.fault instanceof Refused ? this.fault.status : 0;
+    const [word, title] = !isLost
+      ? [this.state, ""]
+      : status === 401
+        ? ["no access", "This server wants a token."]
+        : status > 0
+          ? ["trouble", "The server cannot do its work."]
+          : ["no connection", "The server does not answer."];
     setAttribute(byId("link"), "data-state", this.state);
-    setText(byId("link-text"), isLost ? "no connection" : this.isUp ? "live" : "connecting");
+    setText(byId("link-text"), word);
     byId("banner").hidden = !isLost;
     if (!isLost) return;
-    const needsToken = this.fault instanceof Refused && this.fault.status === 401;
-    const title = needsToken
-      ? "This server wants a token."
-      : this.fault instanceof Refused
-        ? "The server cannot do its work."
-        : "The server does not answer.";
     setText(byId("banner-title"), title);
     setText(byId("banner-text"), this.#story());
     const left = this.nextTry ? Math.max(1, Math.ceil((this.nextTry - Date.now()) / 1000)) : null;
     const away = `away for ${duration((Date.now() - this.lostAt) / 1000)}`;
     setText(byId("banner-next"), this.trying ? `${away}, trying…` : left ? `${away}, next try in ${duration(left)}` : "");
-    setText(byId("banner-retry"), needsToken ? "Enter token" : "Try now");
+    setText(byId("banner-retry"), status === 401 ? "Enter token" : "Try now");
   }
 
   /** The part of the banner that is read out: it changes once, not every second. */

@@ -65,8 +65,6 @@ export function showQuarantine(totals, readKeys) {
   reconcile(place.firstElementChild, sorted, key, (total) => makeReason(total, readKeys), updateReason);
 }
 
-const FAULTS = ["missing", "mismatching", "extraneous", "setAside"];
-
 function verified(entities) {
   const head = ["Entity", "Equal", "Missing", "Differs", "Extra", "Set aside"];
   const cells = (it) => [it.equal, it.missing, it.mismatching, it.extraneous, it.setAside];
@@ -96,15 +94,17 @@ export function showVerification(found) {
     if (!found) {
       place.replaceChildren(element("p", { class: "empty" }, "Nothing was verified yet: ", element("code", {}, "diffmig verify")));
     } else {
-      const amiss = found.entities.filter((it) => FAULTS.some((field) => it[field] > 0));
+      const differing = (it) => it.missing + it.mismatching + it.extraneous;
+      const amiss = found.entities.filter((it) => differing(it) + it.setAside > 0);
+      amiss.sort((one, other) => differing(other) - differing(one) || other.setAside - one.setAside);
       const equal = found.entities.reduce((sum, it) => sum + it.equal, 0);
-      const differ = found.entities.reduce((sum, it) => sum + it.missing + it.mismatching + it.extraneous, 0);
+      const differ = found.entities.reduce((sum, it) => sum + differing(it), 0);
       const aside = found.entities.reduce((sum, it) => sum + it.setAside, 0);
       const verdict = differ > 0 ? `${plural(differ, "row")} differ` : aside > 0 ? "no difference, but rows are set aside" : "the target is what the mapping says";
       place.replaceChildren(
         element("p", { class: "verdict" }, element("span", { class: "badge", "data-state": differ > 0 ? "failed" : aside > 0 ? "held" : "completed" }, verdict)),
         element("p", { class: "meta" }, `${plural(equal, "row")} proved equal in ${plural(found.entities.length, "entity", "entities")}${found.sample === null ? "" : `, of a sample of ${found.sample} %`}`),
-        amiss.length > 0 ? verified(amiss) : "",
+        amiss.length > 0 ? element("div", { class: "verified-frame", tabindex: 0, role: "group", "aria-labelledby": "verification-title" }, verified(amiss)) : "",
       );
     }
   }

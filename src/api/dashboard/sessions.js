@@ -44,7 +44,6 @@ function update(item, session, chosen) {
 
 /** Shows the sessions; `choose(id)` is called when one is picked. */
 export function showSessions(sessions, chosen, choose) {
-  byId("sessions-empty").hidden = sessions.length > 0;
   reconcile(
     byId("sessions"),
     sessions,
