@@ -58,10 +58,7 @@ fn program() -> String {
     if !given.is_empty() {
         return given;
     }
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/scripts/ensure-chromium.sh"
-    );
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/ensure-chromium.sh");
     let found = Command::new(script).arg("--find").output().unwrap();
     assert!(
         found.status.success(),
@@ -92,15 +89,38 @@ impl Browser {
     pub async fn start(view: View) -> Browser {
         let directory = tempfile::tempdir().unwrap();
         let pipes = ["commands", "answers"].map(|name| directory.path().join(name));
-        assert!(Command::new("mkfifo").args(&pipes).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .args(&pipes)
+                .status()
+                .unwrap()
+                .success()
+        );
         let process = Command::new("sh")
-            .args(["-c", r#"commands=$1 answers=$2; shift 2; exec "$@" 3<"$commands" 4>"$answers""#, "sh"])
+            .args([
+                "-c",
+                r#"commands=$1 answers=$2; shift 2; exec "$@" 3<"$commands" 4>"$answers""#,
+                "sh",
+            ])
             .args(&pipes)
             .arg(program())
-            .args(["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--hide-scrollbars"])
+            .args([
+                "--headless=new",
+                "--remote-debugging-pipe",
+                "--no-first-run",
+                "--hide-scrollbars",
+            ])
             // Root has no sandbox, and containers have a small /dev/shm.
-            .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"])
-            .arg(format!("--user-data-dir={}", directory.path().join("profile").display()))
+            .args([
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--disable-background-networking",
+            ])
+            .arg(format!(
+                "--user-data-dir={}",
+                directory.path().join("profile").display()
+            ))
             .arg("about:blank")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -127,7 +147,9 @@ impl Browser {
             session: String::new(),
             _directory: directory,
         };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).await;
+        let target = browser
+            .call("Target.createTarget", json!({ "url": "about:blank" }))
+            .await;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = browser.call("Target.attachToTarget", attach).await;
         browser.session = attached["sessionId"].as_str().unwrap().to_owned();
@@ -150,10 +172,15 @@ impl Browser {
             if !self.session.is_empty() {
                 command["sessionId"] = json!(self.session);
             }
-            commands.1.write_all(format!("{command}\0").as_bytes()).unwrap();
+            commands
+                .1
+                .write_all(format!("{command}\0").as_bytes())
+                .unwrap();
         }
         let said = tokio::time::timeout(ANSWER_WITHIN, receiver).await;
-        let said = said.unwrap_or_else(|_| panic!("{method} was not answered")).unwrap();
+        let said = said
+            .unwrap_or_else(|_| panic!("{method} was not answered"))
+            .unwrap();
         assert!(said.get("error").is_none(), "{method}: {said}");
         said["result"].clone()
     }
@@ -167,17 +194,33 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", media).await;
     }
 
-    /// Opens an address.
+    /// Opens an address and waits until it is loaded.
     pub async fn open(&self, url: &str) {
+        let loaded = || {
+            let heard = self.heard.lock().unwrap();
+            let events = heard.events.iter();
+            events
+                .filter(|it| it["method"] == "Page.loadEventFired")
+                .count()
+        };
+        let (began, before) = (Instant::now(), loaded());
         let opened = self.call("Page.navigate", json!({ "url": url })).await;
         assert!(opened.get("errorText").is_none(), "{url}: {opened}");
+        while loaded() == before {
+            assert!(began.elapsed() < ANSWER_WITHIN, "{url} is not loaded");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Evaluates an expression in the page.
     pub async fn eval(&self, expression: &str) -> Value {
-        let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
+        let params =
+            json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let said = self.call("Runtime.evaluate", params).await;
-        assert!(said.get("exceptionDetails").is_none(), "{expression}: {said}");
+        assert!(
+            said.get("exceptionDetails").is_none(),
+            "{expression}: {said}"
+        );
         said["result"]["value"].clone()
     }
 
@@ -187,7 +230,10 @@ impl Browser {
         while self.eval(&format!("Boolean({expression})")).await != json!(true) {
             if began.elapsed() > ANSWER_WITHIN {
                 let text = self.eval("document.body.innerText").await;
-                panic!("never true: {expression}\n{}", text.as_str().unwrap_or_default());
+                panic!(
+                    "never true: {expression}\n{}",
+                    text.as_str().unwrap_or_default()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -240,16 +286,26 @@ impl Browser {
             Some("Runtime.exceptionThrown") => true,
             Some("Log.entryAdded") => event["params"]["entry"]["level"] == "error",
             Some("Runtime.consoleAPICalled") => {
-                matches!(event["params"]["type"].as_str(), Some("error" | "warning" | "assert"))
+                matches!(
+                    event["params"]["type"].as_str(),
+                    Some("error" | "warning" | "assert")
+                )
             }
             _ => false,
         };
-        heard.events.iter().filter(is_complaint).map(Value::to_string).collect()
+        heard
+            .events
+            .iter()
+            .filter(is_complaint)
+            .map(Value::to_string)
+            .collect()
     }
 
     /// Returns a picture of the window as PNG, in base64.
     pub async fn picture(&self) -> String {
-        let picture = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
+        let picture = self
+            .call("Page.captureScreenshot", json!({ "format": "png" }))
+            .await;
         picture["data"].as_str().unwrap().to_owned()
     }
 }
