@@ -31,8 +31,8 @@ async fn tokens_decide_what_may_be_done() {
     let mut served = bench.serve_with(&["--token-file", path.to_str().unwrap()], &[]);
     for open in [
         "/",
-        "/app.js",
-        "/style.css",
+        "/dashboard/app.js",
+        "/dashboard/style.css",
         "/docs",
         "/openapi.json",
         "/healthz",
@@ -124,8 +124,8 @@ async fn pages_have_a_strict_policy_and_are_not_sent_twice() {
     let served = bench.serve();
     for (path, media_type) in [
         ("/", "text/html"),
-        ("/app.js", "text/javascript"),
-        ("/style.css", "text/css"),
+        ("/dashboard/app.js", "text/javascript"),
+        ("/dashboard/style.css", "text/css"),
         ("/docs", "text/html"),
         ("/docs/swagger-ui-bundle.js", "text/javascript"),
         ("/docs/swagger-ui.css", "text/css"),
