@@ -194,6 +194,15 @@ async fn a_running_migration_is_shown_and_paused_by_its_button() {
     browser
         .until("document.querySelectorAll('#chart .curve').length === 1")
         .await;
+    // The curve goes on: it is read again while the session runs.
+    browser
+        .until(
+            "document.querySelector('#chart .curve').getAttribute('points').split(' ').length > 4",
+        )
+        .await;
+    browser
+        .until("document.getElementById('chart-readout').innerText.startsWith('now ')")
+        .await;
     assert!(text(&browser, "#figures").await.contains("rows/s"));
 
     // Asked and withdrawn: nothing happens.
@@ -593,7 +602,7 @@ async fn take_picture(path: &str) {
     shown_state(&browser, "running").await;
     browser
         .until(&format!(
-            "{SHARE} >= 30 && document.querySelector('#chart .curve')"
+            "{SHARE} >= 40 && document.querySelector('#chart .curve')"
         ))
         .await;
     let picture = browser.picture().await;

@@ -54,8 +54,9 @@ function take(session) {
   if (session.sessionId !== known.chosen) return;
   const before = known.session;
   known.session = session;
-  if (before && before.state !== session.state) {
-    announce(`Session ${session.number} is ${words(session.state)}.`);
+  if (before?.state !== session.state) {
+    if (before) announce(`Session ${session.number} is ${words(session.state)}.`);
+    // How often they look depends on whether it is at work.
     for (const refresh of [refreshSessions, refreshHistory, refreshFindings]) refresh();
   }
   show();
