@@ -331,6 +331,22 @@ async fn the_keyboard_alone_pauses_and_cancels() {
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
+/// The filters hide lines and bring them back.
+async fn filters_work(browser: &Browser) {
+    let visible = "document.querySelectorAll('.event:not([hidden])').length";
+    let all = browser.eval(visible).await;
+    browser
+        .eval("document.getElementById('log-text').focus()")
+        .await;
+    browser.write("onerror").await;
+    browser.until(&format!("{visible} === 1")).await;
+    browser
+        .eval("document.getElementById('log-text').select()")
+        .await;
+    browser.write(" ").await;
+    browser.until(&format!("{visible} === {all}")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_away_is_said_and_no_line_is_lost_or_repeated() {
     let bench = Bench::day1().await;
@@ -394,20 +410,7 @@ async fn a_server_that_goes_away_is_said_and_no_line_is_lost_or_repeated() {
         0
     );
 
-    // The filters hide lines and bring them back.
-    let visible = "document.querySelectorAll('.event:not([hidden])').length";
-    let all = browser.eval(visible).await;
-    browser
-        .eval("document.getElementById('log-text').focus()")
-        .await;
-    browser.write("onerror").await;
-    browser.until(&format!("{visible} === 1")).await;
-    browser
-        .eval("document.getElementById('log-text').select()")
-        .await;
-    browser.write(" ").await;
-    browser.until(&format!("{visible} === {all}")).await;
-
+    filters_work(&browser).await;
     let unexpected: Vec<String> = browser.complaints();
     let unexpected: Vec<&String> = unexpected
         .iter()

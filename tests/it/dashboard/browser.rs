@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -67,6 +68,38 @@ fn program() -> String {
     String::from_utf8(found.stdout).unwrap().trim().to_owned()
 }
 
+/// Starts the program with its two pipes.
+fn launch(pipes: &[PathBuf; 2], profile: &Path) -> Child {
+    Command::new("sh")
+        .args([
+            "-c",
+            r#"commands=$1 answers=$2; shift 2; exec "$@" 3<"$commands" 4>"$answers""#,
+            "sh",
+        ])
+        .args(pipes)
+        .arg(program())
+        .args([
+            "--headless=new",
+            "--remote-debugging-pipe",
+            "--no-first-run",
+            "--hide-scrollbars",
+        ])
+        // Root has no sandbox, and containers have a small /dev/shm.
+        .args([
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+        ])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg("about:blank")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// Reads answers and events until the browser closes its end.
 fn listen(answers: File, heard: &Mutex<Heard>) {
     for part in BufReader::new(answers).split(0) {
@@ -96,37 +129,7 @@ impl Browser {
                 .unwrap()
                 .success()
         );
-        let process = Command::new("sh")
-            .args([
-                "-c",
-                r#"commands=$1 answers=$2; shift 2; exec "$@" 3<"$commands" 4>"$answers""#,
-                "sh",
-            ])
-            .args(&pipes)
-            .arg(program())
-            .args([
-                "--headless=new",
-                "--remote-debugging-pipe",
-                "--no-first-run",
-                "--hide-scrollbars",
-            ])
-            // Root has no sandbox, and containers have a small /dev/shm.
-            .args([
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--disable-background-networking",
-            ])
-            .arg(format!(
-                "--user-data-dir={}",
-                directory.path().join("profile").display()
-            ))
-            .arg("about:blank")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let process = launch(&pipes, &directory.path().join("profile"));
         // Each end waits for the other, in the shell's order.
         let [commands, answers] = pipes;
         let opened = tokio::task::spawn_blocking(move || {
