@@ -161,6 +161,8 @@ impl Context {
             return Err(Drift::explain(error, &mut writer, &mapping, &catalogs).await);
         }
         let plan = plan(&entities).map_err(|cycle| refuse_circle(&cycle))?;
+        source.leave(reader);
+        target.leave(writer);
         Ok(Context {
             source,
             target,

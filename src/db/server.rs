@@ -6,7 +6,9 @@ use crate::error::{Error, Kind, Result};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, Row};
-use std::time::Duration;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One connection to PostgreSQL.
 pub type Connection = PgConnection;
@@ -15,6 +17,9 @@ pub type Connection = PgConnection;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the settings may take; they touch no table.
 const SETTINGS_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a connection that was left is good: long enough for the next step, too short for it to be gone.
+const SPARE_FOR: Duration = Duration::from_secs(3);
 
 /// How long a pooler may take to put a session aside that somebody left.
 const POOLERS_MOMENT: Duration = Duration::from_millis(100);
@@ -80,6 +85,25 @@ pub struct Server {
     search_path: String,
     /// What the server's administrator sees in `pg_stat_activity`.
     application_name: String,
+    spare: Spare,
+}
+
+/// A connection that somebody has no more use for, and since when.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Option<(Instant, Connection)>>>);
+
+impl fmt::Debug for Spare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spare")
+    }
+}
+
+impl Spare {
+    fn take(&self) -> Option<Connection> {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left_at, connection) = spare.take()?;
+        (left_at.elapsed() < SPARE_FOR).then_some(connection)
+    }
 }
 
 impl Server {
@@ -99,6 +123,7 @@ impl Server {
             spec,
             search_path,
             application_name: "diffmig".to_owned(),
+            spare: Spare::default(),
         }
     }
 
@@ -106,6 +131,7 @@ impl Server {
     pub fn of_epoch(&self, epoch: i64) -> Server {
         Server {
             application_name: format!("diffmig {epoch}"),
+            spare: Spare::default(),
             ..self.clone()
         }
     }
@@ -147,11 +173,21 @@ impl Server {
         options.disable_statement_logging()
     }
 
-    /// Opens a connection, pins its settings and verifies them.
+    /// Leaves a connection, in no transaction and with its settings as they were, to whoever opens the next one:
+    /// coming up costs more than most questions of a night in which nothing changed.
+    pub fn leave(&self, connection: Connection) {
+        let mut spare = self.spare.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *spare = Some((Instant::now(), connection));
+    }
+
+    /// Opens a connection, pins its settings and verifies them; takes one that was just left here first.
     ///
     /// # Errors
     /// No connection, a refusal, or a setting that does not hold (a transaction-mode pooler).
     pub async fn open(&self) -> Result<Connection> {
+        if let Some(connection) = self.spare.take() {
+            return Ok(connection);
+        }
         let options = self.options();
         let connecting = PgConnection::connect_with(&options);
         let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {

@@ -20,6 +20,7 @@ const SAID: usize = 5;
 pub(crate) async fn look_for_drift(context: &Context) -> Result<Drift> {
     let mut control = context.target.open().await?;
     let drift = Drift::look(&mut control, &context.mapping, &context.catalogs, &[], &[]).await?;
+    context.target.leave(control);
     judged(drift)
 }
 
