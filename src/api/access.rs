@@ -127,8 +127,13 @@ impl Hosts {
         self.names.iter().any(|it| *it == host || it == name)
     }
 
-    /// Refuses a request that was meant for another host, and a write that another site's page sends.
-    pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// Refuses a request that was meant for another host, and whatever another site's page sends to a guarded path.
+    pub fn check(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        is_guarded: bool,
+    ) -> Result<(), Refusal> {
         let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
         let Some(host) = host.filter(|it| self.knows(it)) else {
             let message = "this host name is not served here";
@@ -137,7 +142,7 @@ impl Hosts {
                     .next("diffmig serve --allow-host NAME allows one more"),
             );
         };
-        if method.is_safe() {
+        if method.is_safe() && !is_guarded {
             return Ok(());
         }
         let foreign = || {
@@ -213,7 +218,7 @@ mod tests {
             "127.0.0.1:8787".parse().unwrap(),
             &["migrate.example".into()],
         );
-        let get = |host: &'static str| hosts.check(&Method::GET, &headers(&[("host", host)]));
+        let get = |host: &'static str| hosts.check(&Method::GET, &headers(&[("host", host)]), true);
         for known in [
             "localhost:8787",
             "127.0.0.1",
@@ -232,9 +237,9 @@ mod tests {
         ] {
             assert!(get(unknown).is_err(), "{unknown}");
         }
-        assert!(hosts.check(&Method::GET, &HeaderMap::new()).is_err());
+        assert!(hosts.check(&Method::GET, &HeaderMap::new(), true).is_err());
         let post = |pairs: &[(&'static str, &'static str)]| {
-            hosts.check(&Method::POST, &headers(pairs)).is_ok()
+            hosts.check(&Method::POST, &headers(pairs), true).is_ok()
         };
         let host = ("host", "localhost:8787");
         assert!(post(&[host]));
@@ -247,5 +252,9 @@ mod tests {
         assert!(!post(&[host, ("origin", "null")]));
         assert!(!post(&[host, ("origin", "https://evil.example")]));
         assert!(!post(&[host, ("sec-fetch-site", "cross-site")]));
+        // A page elsewhere cannot read the answer, but it could hold the places of those who can.
+        let other_site = headers(&[host, ("sec-fetch-site", "cross-site")]);
+        assert!(hosts.check(&Method::GET, &other_site, true).is_err());
+        assert!(hosts.check(&Method::GET, &other_site, false).is_ok());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::access::{Hosts, Tokens};
 use super::answer::Answer;
+use super::health::Readiness;
 use super::limits::{Limits, busy};
 use super::metrics::Reading;
 use super::runner::Runner;
@@ -51,6 +52,7 @@ pub struct Door {
     pub(super) limits: Limits,
     pub(super) runner: Runner,
     pub(super) reading: Reading,
+    pub(super) readiness: Readiness,
     /// Cancelled when streams have to end.
     pub(super) closing: CancellationToken,
 }
@@ -66,6 +68,7 @@ impl Door {
             tokens: options.tokens,
             limits: Limits::new(options.writes_per_minute),
             reading: Reading::default(),
+            readiness: Readiness::default(),
             closing: CancellationToken::new(),
         })
     }

@@ -103,18 +103,23 @@ fn time_limit(path: &str) -> Option<Duration> {
 fn check(door: &Door, peer: IpAddr, request: &Request) -> Result<(), Refusal> {
     let (method, path) = (request.method(), request.uri().path());
     if !is_probe(path) {
-        door.hosts.check(method, request.headers())?;
+        door.hosts
+            .check(method, request.headers(), is_guarded(path))?;
     }
     if !is_guarded(path) {
         return Ok(());
     }
-    door.limits.check_failures(peer)?;
-    let scope = door.tokens.admit(request.headers()).inspect_err(|_| {
-        // Whoever sends no token at all does not guess.
-        if request.headers().contains_key(header::AUTHORIZATION) {
-            door.limits.note_failure(peer);
+    let scope = match door.tokens.admit(request.headers()) {
+        Ok(scope) => scope,
+        Err(refusal) => {
+            // Whoever sends no token at all does not guess.
+            if request.headers().contains_key(header::AUTHORIZATION) {
+                door.limits.check_failures(peer)?;
+                door.limits.note_failure(peer);
+            }
+            return Err(refusal);
         }
-    })?;
+    };
     if is_look(method) {
         return Ok(());
     }

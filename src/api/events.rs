@@ -9,17 +9,20 @@ use crate::service::sessions;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures::channel::mpsc::{Sender, channel};
-use futures::{SinkExt, Stream};
+use futures::Stream;
+use futures::stream::unfold;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::{Sender, channel};
 use utoipa::{IntoParams, ToSchema};
 
 /// How often the control tables are read.
 const POLL: Duration = Duration::from_secs(1);
+/// How long a client may leave what was sent to it unread; its place is for others then.
+const UNREAD: Duration = Duration::from_secs(30);
 /// How often a silent stream says that it is alive.
 const ALIVE: Duration = Duration::from_secs(10);
 
@@ -114,7 +117,11 @@ pub(super) async fn events(
     let found = sessions::find(&door.target, session_id).await?;
     found.ok_or_else(|| Refusal::no_session(session_id))?;
     let follower = Follower::new(&door.target, session_id, after, query.tail);
-    let (sender, stream) = channel(64);
+    let (sender, received) = channel(64);
+    let stream = unfold(received, async |mut received| {
+        let event = received.recv().await?;
+        Some((event, received))
+    });
     tokio::spawn(feed(Arc::clone(&door), follower, Feed { sender, place }));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(ALIVE).text("alive")))
 }
@@ -135,7 +142,8 @@ impl Feed {
             Some(id) => event.id(id.to_string()),
             None => event,
         };
-        self.sender.send(Ok(event)).await.is_ok()
+        let sent = tokio::time::timeout(UNREAD, self.sender.send(Ok(event))).await;
+        matches!(sent, Ok(Ok(())))
     }
 
     async fn news(&mut self, news: &News, said: &mut String) -> bool {
@@ -179,6 +187,8 @@ async fn feed(door: Arc<Door>, mut follower: Follower, mut feed: Feed) {
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
+            // Who hung up gives its place back at once: a client on a bad line comes again and again.
+            () = feed.sender.closed() => return,
             () = door.closing.cancelled() => {
                 feed.send("end", None, &StreamEnd { reason: "stopping" }).await;
                 return;

@@ -24,7 +24,8 @@ pub(super) const HEADER_TIME: Duration = Duration::from_secs(30);
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// How long an answer may take for which the databases are read.
 pub(super) const WORK_TIME: Duration = Duration::from_secs(900);
-/// Wrong tokens from one address within a minute, after which it has to wait.
+/// Wrong tokens from one address within a minute, after which it is told so; a right one is let in all the same, so
+/// that nobody behind the same address can keep others out.
 const FAILURES: u32 = 20;
 /// Requests to the databases that are answered at the same time.
 const QUESTIONS: usize = 8;

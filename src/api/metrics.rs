@@ -100,10 +100,10 @@ fn written(found: Option<&Metrics>) -> String {
 }
 
 fn write_rows(page: &mut Page, found: &Metrics) {
-    let name = "diffmig_rows_total";
+    let name = "diffmig_rows";
     page.head(
         name,
-        "counter",
+        "gauge",
         "Rows of committed batches, of all sessions that are remembered.",
     );
     for it in &found.batches {

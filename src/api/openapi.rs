@@ -32,6 +32,7 @@ const REFUSALS: &[(&str, &str)] = &[
         "429",
         "Too many requests; `Retry-After` says when to come again",
     ),
+    ("500", "A defect of diffmig"),
     ("503", "A database is away, or this process is about to end"),
 ];
 
@@ -88,14 +89,14 @@ impl Modify for Shared {
 fn knows(path: &str, is_write: bool, status: &str) -> bool {
     let is_guarded = path.starts_with("/api/");
     match status {
-        "400" | "503" => path != "/healthz",
-        "401" => is_guarded || path == "/metrics",
-        "403" => is_guarded || path == "/metrics",
+        "400" => is_guarded,
+        "500" | "503" => path != "/healthz",
+        "401" | "403" => is_guarded || path == "/metrics",
         "404" => path.contains("{sessionId}"),
         "409" => is_write,
         "413" | "415" => is_write,
         "422" => path.ends_with("/execute"),
-        "429" => is_guarded || path == "/readyz",
+        "429" => is_guarded || path == "/metrics",
         _ => false,
     }
 }

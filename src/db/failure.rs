@@ -97,7 +97,8 @@ fn pg_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
 /// Says what the server said, as far as it cannot hold row values.
 fn server_words(error: &PgDatabaseError) -> String {
     let sqlstate = error.code();
-    if scope_of(sqlstate) == Scope::Row {
+    // What a function raises with words of its own may hold anything, whatever code it gives them.
+    if scope_of(sqlstate) == Scope::Row || error.routine() == Some("exec_stmt_raise") {
         let refusal = refusal_of(error);
         let place = refusal.place.map(|place| format!(" ({place})"));
         return format!(

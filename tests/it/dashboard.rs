@@ -64,7 +64,7 @@ impl Drop for Served {
 /// Every statement that writes into the target takes a moment, so that there is something to watch.
 const TAKE_TIME: &str = "
     create function public.take_time() returns trigger language plpgsql as
-        'begin perform pg_sleep(0.04); return null; end';
+        'begin perform pg_sleep(0.2); return null; end';
     do $$ declare it record; begin
         for it in select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' loop
             execute format('create trigger take_time after insert or update on public.%I

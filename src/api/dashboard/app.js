@@ -1,7 +1,7 @@
 // The dashboard: one session is chosen and shown, and kept up to date for as long as the server is there.
 
 import { Chart, ratesOf } from "./chart.js";
-import { Client, Refused, Unreachable } from "./client.js";
+import { WORK_WITHIN_MS, Client, Refused, Unreachable } from "./client.js";
 import { Connection } from "./connection.js";
 import * as dialogs from "./dialogs.js";
 import { announce, byId, setText } from "./dom.js";
@@ -9,14 +9,13 @@ import { showEntities } from "./entities.js";
 import { showQuarantine, showVerification } from "./findings.js";
 import { words } from "./format.js";
 import { listen } from "./keys.js";
-import { Log } from "./log.js";
+import { LINES_AT_FIRST, Log } from "./log.js";
 import { allows, showSession } from "./session.js";
 import { isAtWork, showSessions } from "./sessions.js";
 
 const API = "api/migration";
 const SESSIONS_SHOWN = 50;
 const KEYS_SHOWN = 20;
-const LOG_LINES_AT_FIRST = 500;
 const STREAM_AGAIN_MS = 3_000;
 
 const client = new Client(dialogs.askForToken);
@@ -114,7 +113,7 @@ async function follow() {
 
 /** Reads a stream to its end; tells whether that is because nothing more will happen. */
 async function readStream(id, signal) {
-  for await (const { type, data } of client.stream(`${API}/events/${id}?tail=${LOG_LINES_AT_FIRST}`, log.lastId, signal)) {
+  for await (const { type, data } of client.stream(`${API}/events/${id}?tail=${LINES_AT_FIRST}`, log.lastId, signal)) {
     if (signal.aborted) return true;
     const said = JSON.parse(data);
     if (type === "log") log.add(said);
@@ -190,15 +189,17 @@ function control(deed) {
   const { session } = known;
   if (byId(deed).disabled) return;
   dialogs.confirm(QUESTIONS[deed](session.number), async () => {
-    await client.post(`${API}/${deed}/${session.sessionId}`);
+    await client.post(`${API}/${deed}/${session.sessionId}`, undefined, deed === "resume" ? { within: WORK_WITHIN_MS } : {});
     refreshSession();
   });
 }
 
 function start() {
   if (byId("start").disabled) return;
+  // Sent again from the same dialog, it is the same wish.
+  const key = crypto.randomUUID();
   dialogs.start(async (entities) => {
-    const begun = await client.post(`${API}/execute`, entities.length > 0 ? { entities } : {});
+    const begun = await client.post(`${API}/execute`, entities.length > 0 ? { entities } : {}, { within: WORK_WITHIN_MS, key });
     await readSessions();
     choose(begun.sessionId);
   });

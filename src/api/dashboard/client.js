@@ -2,6 +2,8 @@
 
 const TOKEN = "diffmig.token";
 const ANSWER_WITHIN_MS = 15_000;
+/** How long the server may take to open both databases and begin a session. */
+export const WORK_WITHIN_MS = 900_000;
 // The server sends a comment every few seconds; a stream that is silent for longer is dead.
 const STREAM_SILENT_MS = 45_000;
 
@@ -53,8 +55,9 @@ export class Client {
     return this.#json("GET", path);
   }
 
-  post(path, body) {
-    return this.#json("POST", path, body);
+  /** `key` makes sure that the same wish, sent twice, is done once. */
+  post(path, body, { within, key } = {}) {
+    return this.#json("POST", path, body, within, key ? { "Idempotency-Key": key } : {});
   }
 
   /** Follows a stream; `signal` ends it. Yields what arrives, and ends when the server ends it. */
@@ -84,8 +87,8 @@ export class Client {
     }
   }
 
-  async #json(method, path, body) {
-    const options = { method, headers: { Accept: "application/json" }, signal: AbortSignal.timeout(ANSWER_WITHIN_MS) };
+  async #json(method, path, body, within = ANSWER_WITHIN_MS, more = {}) {
+    const options = { method, headers: { Accept: "application/json", ...more }, signal: AbortSignal.timeout(within) };
     if (body !== undefined) {
       options.headers["Content-Type"] = "application/json";
       options.body = JSON.stringify(body);

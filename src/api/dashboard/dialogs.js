@@ -78,7 +78,8 @@ export async function askForToken(wasWrong) {
   const token = field.value.trim();
   // The secret does not stay in the page.
   field.value = "";
-  return given && token !== "" ? token : null;
+  // Anything else could not be sent in a header.
+  return given && /^[!-~]+$/.test(token) ? token : null;
 }
 
 /** Shows the shortcuts. */

@@ -6,6 +6,8 @@ import { count, plural, timeOfDay } from "./format.js";
 const LEVELS = ["debug", "info", "warn", "error"];
 // More would make the page slow; `diffmig logs` has all of them.
 const MOST_LINES = 2_000;
+/** How many of the latest lines are asked for at first. */
+export const LINES_AT_FIRST = 500;
 
 export class Log {
   constructor() {
@@ -21,6 +23,7 @@ export class Log {
   clear() {
     this.events = new Map();
     this.lastId = null;
+    this.forgottenTo = 0;
     this.dropped = 0;
     this.pending = [];
     this.atEnd = true;
@@ -114,7 +117,7 @@ export class Log {
   #note() {
     const all = this.events.size;
     const shown = [...this.place.children].filter((line) => !line.hidden).length;
-    const older = this.dropped > 0 || this.isPartial ? ", older ones with diffmig logs" : "";
+    const older = this.dropped > 0 || all >= LINES_AT_FIRST ? ", older ones with diffmig logs" : "";
     setText(byId("log-note"), shown === all ? `${plural(all, "line")}${older}` : `${count(shown)} of ${plural(all, "line")}${older}`);
   }
 

@@ -16,6 +16,16 @@ export const allows = (session, deed) => Boolean(session) && ALLOWED[deed].inclu
 
 const sum = (steps, field) => steps.reduce((total, step) => total + step[field], 0);
 
+/** What holds a session up, in words. */
+const LIMITS = { source: "the source", target: "the target", hashing: "hashing", lock: "a lock" };
+
+/** The time to go: a range where two estimates disagree, and nothing where nothing is known. */
+function toGo({ etaSecs, etaHighSecs }) {
+  if (etaSecs === null) return "–";
+  const [low, high] = [duration(etaSecs), duration(etaHighSecs ?? etaSecs)];
+  return low === high ? low : `${low} to ${high}`;
+}
+
 function figures(session, now) {
   const { steps } = session;
   const over = session.finishedAt ?? null;
@@ -23,14 +33,17 @@ function figures(session, now) {
   const lasted = ((over ? Date.parse(over) : now) - began) / 1000;
   const aside = sum(steps, "setAside");
   return [
-    ["Rate", `${rate(session.rowsPerSec)} rows/s`],
-    ["To go", session.etaSecs === null ? "–" : duration(session.etaSecs)],
+    ["Rate", `${rate(session.recentRowsPerSec ?? session.rowsPerSec)} rows/s`],
+    ["To go", toGo(session)],
     [over ? "Took" : isAtWork(session) ? "Running for" : "Began", isAtWork(session) || over ? duration(lasted) : `${duration(lasted)} ago`],
     ["Inserted", count(sum(steps, "inserted"))],
     ["Updated", count(sum(steps, "updated"))],
     ["Retired", count(sum(steps, "retired"))],
     ["Set aside", count(aside), aside > 0 ? "warn" : null],
     ["Batches", count(sum(steps, "batches"))],
+    ["Checkpoint", session.process?.checkpointAgeSecs ? `${duration(session.process.checkpointAgeSecs)} ago` : "–"],
+    ["Limited by", LIMITS[session.limitedBy] ?? "–"],
+    ["Memory", session.process?.memoryBytes ? `${count(session.process.memoryBytes / 2 ** 20)} MiB` : "–"],
     ["Heartbeat", session.heartbeatSecs === null ? "–" : `${session.heartbeatSecs} s ago`, session.heartbeatSecs > 15 ? "warn" : null],
   ];
 }

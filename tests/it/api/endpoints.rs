@@ -160,7 +160,7 @@ fn the_metrics_agree(served: &Served, status: &Value) {
     };
     let steps = status["steps"].as_array().unwrap();
     let step = steps.iter().find(|it| it["entity"] == "profiles").unwrap();
-    let inserted = value("diffmig_rows_total{entity=\"profiles\",outcome=\"inserted\"}");
+    let inserted = value("diffmig_rows{entity=\"profiles\",outcome=\"inserted\"}");
     assert!((inserted - step["inserted"].as_f64().unwrap()).abs() < 0.1);
     let batches = value("diffmig_batch_duration_seconds_count{entity=\"profiles\"}");
     let bucket = value("diffmig_batch_duration_seconds_bucket{entity=\"profiles\",le=\"+Inf\"}");

@@ -202,6 +202,15 @@ impl Served {
         }
     }
 
+    /// Opens a stream, hangs up, and returns the status with which it was answered.
+    pub fn opens(&self, path: &str) -> u16 {
+        let mut stream = self.raw(self.head("GET", path, &[], None).as_bytes());
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        let head = String::from_utf8_lossy(&head);
+        head["HTTP/1.1 ".len()..].parse().unwrap()
+    }
+
     /// Opens a stream of events.
     pub fn events(&self, session_id: &str, query: &str, headers: &[(&str, &str)]) -> Events {
         let path = format!("/api/migration/events/{session_id}{query}");
