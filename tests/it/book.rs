@@ -46,7 +46,7 @@ async fn carry_out(page: &str) {
             continue;
         };
         for step in &block.steps {
-            if let Err(fault) = stage.perform(step, exit).await {
+            if let Err(fault) = stage.perform(step, exit, block.steps.len() == 1).await {
                 write!(
                     faults,
                     "\n{page}:{}: $ {}\n{fault}",

@@ -379,6 +379,21 @@ pub async fn mark(connection: &mut Connection, mark: Mark) -> Result<()> {
     Ok(())
 }
 
+/// Tells whether a session that is remembered has committed a batch of an entity.
+///
+/// # Errors
+/// The query fails.
+pub async fn has_any(connection: &mut Connection, entity: &str) -> Result<bool> {
+    let (found,): (bool,) = answered(
+        sqlx::query_as("select exists (select from diffmig.batch where entity = $1)")
+            .bind(entity)
+            .fetch_one(connection),
+    )
+    .await
+    .map_err(super::failed("reading the batches"))?;
+    Ok(found)
+}
+
 /// Lets the planner choose any join for the rest of the transaction.
 ///
 /// # Errors

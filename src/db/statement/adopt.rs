@@ -97,16 +97,17 @@ impl<'a> AdoptStatements<'a> {
     /// this adoption.
     fn parent(&self, name: &str) -> String {
         let parent = self.all.iter().find(|it| it.name == name);
+        let keys = key_names(parent.map_or(1, |it| it.source.key.len())).join(", ");
         let known = parent.map(|it| {
             format!(
-                "select k0, target_id from {} l where target_xmin is not null",
+                "select {keys}, target_id from {} l where target_xmin is not null",
                 self.ledger(it)
             )
         });
         let mut relations: Vec<String> = known.into_iter().collect();
         if self.gathered.contains(name) {
             relations.push(format!(
-                "select k0, target_id from {} where fault is null and not settled",
+                "select {keys}, target_id from {} where fault is null and not settled",
                 temporary("links", name)
             ));
         }
@@ -295,7 +296,7 @@ impl<'a> AdoptStatements<'a> {
         let mut equal = Vec::new();
         for index in &entity.adoption.natural_key {
             let column = &entity.columns[*index];
-            let (join, condition) = matches(*index, column, &|name| self.parent(name));
+            let (join, condition) = matches(*index, column, &|name, _| self.parent(name));
             joins.push_str(&join);
             equal.push(condition);
         }
@@ -504,7 +505,7 @@ fn read_as(sql: &str, base: &str, key_type: KeyType) -> String {
 fn matches(
     index: usize,
     column: &ResolvedColumn,
-    parent: &dyn Fn(&str) -> String,
+    parent: &dyn Fn(&str, usize) -> String,
 ) -> (String, String) {
     let name = quote_identifier(&column.name);
     if let ResolvedValue::Reference { entity, .. } = &column.value {
@@ -513,7 +514,10 @@ fn matches(
             1 => format!("{alias}.k0 = {staged}"),
             _ => stored_key_equality(&alias, &column.key_types, &format!("{staged}::jsonb")),
         };
-        let join = format!(" join {} {alias} on {on}", parent(entity));
+        let join = format!(
+            " join {} {alias} on {on}",
+            parent(entity, column.key_types.len())
+        );
         return (join, format!("t.{name} = p{index}.target_id"));
     }
     let condition = if column.transport.compares_as_text() {

@@ -5,7 +5,7 @@
 //! written, and the server checks them at the end of the transaction.
 
 use super::apply::{Ahead, ApplyStatements, THIS_XID, is_there};
-use super::ledger::ledger_name;
+use super::ledger::{fallback_id, ledger_name};
 use super::source::key_arrays;
 use super::target_row::{Reference, TargetRow};
 use super::{Statement, key_equality, stored_key_equality};
@@ -355,9 +355,17 @@ fn waiting(entity: &ResolvedEntity) -> Vec<String> {
     let mut selects = Vec::new();
     for column in &entity.columns {
         for parent in column.parents().into_iter().collect::<BTreeSet<_>>() {
+            // A row that was held because nobody could stand in goes when somebody can.
+            let stand_in = fallback_id(column).map(|id| {
+                format!(
+                    " or {id} is not null and exists (select from diffmig.quarantine q \
+                     where q.entity = w.entity and q.key = w.key and q.status = 'held')"
+                )
+            });
+            let stand_in = stand_in.unwrap_or_default();
             selects.push(format!(
                 "select w.entity, w.key, w.parent_entity, w.parent_key, {} as holds, \
-                 exists (select from {} l where {} and {}) as there \
+                 (exists (select from {} l where {} and {}){stand_in}) as there \
                  from diffmig.pending_reference w where w.entity = {name} and w.column_name = {} and w.parent_entity = {}",
                 column.missing().is_some_and(Missing::keeps_out),
                 ledger_name(parent),

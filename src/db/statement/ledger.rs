@@ -260,10 +260,22 @@ pub fn released(entity: &str, parent: &str, parent_types: &[KeyType]) -> Stateme
 pub fn released_by_fallback(entity: &ResolvedEntity, column: &ResolvedColumn) -> Option<Statement> {
     let there = fallback_id(column)?;
     let name = quote_literal(&entity.name);
+    // What waits for another parent as well has to wait on.
+    let others = entity.columns.iter();
+    let others = others.filter(|it| it.missing().is_some_and(Missing::keeps_out));
+    let others: Vec<String> = others.map(|it| quote_literal(&it.name)).collect();
+    let waits_on = match others.is_empty() {
+        true => String::new(),
+        false => format!(
+            " and not exists (select from diffmig.pending_reference o where o.entity = w.entity \
+             and o.key = w.key and o.column_name in ({}))",
+            others.join(", ")
+        ),
+    };
     Some(Statement::new(format!(
         "select w.key from diffmig.pending_reference w join diffmig.quarantine q on q.entity = w.entity \
          and q.key = w.key and q.status = 'held' where w.entity = {name} and w.column_name = {} \
-         and {there} is not null",
+         and {there} is not null{waits_on}",
         quote_literal(&column.name)
     )))
 }

@@ -98,7 +98,7 @@ pub(super) fn check_reference(
         check_composite(checker, rule, entity);
     }
     check_null(checker, rule, column, *missing);
-    let fallback = check_fallback(checker, rule, entity, fallback, &types);
+    let fallback = check_stand_in(checker, rule, entity, fallback, &types);
     let value = ResolvedValue::Reference {
         entity: entity.clone(),
         by,
@@ -131,7 +131,7 @@ fn check_null(checker: &mut Checker<'_>, rule: &ColumnRule, column: &Column, mis
 }
 
 /// Checks the key of the parent to fall back on and returns it as texts.
-fn check_fallback(
+fn check_stand_in(
     checker: &mut Checker<'_>,
     rule: &ColumnRule,
     entity: &str,
@@ -151,22 +151,28 @@ fn check_fallback(
             Literal::Text(text) | Literal::Number(text) => text.clone(),
             Literal::Bool(flag) => flag.to_string(),
         };
-        if !is_key(part, &text, *wanted) {
-            let message = format!("the key to fall back on is no {}", wanted.sql_type());
-            checker.report(rule, message, None);
+        match key_text(part, &text, *wanted) {
+            Some(text) => key.push(text),
+            None => {
+                let message = format!("the key to fall back on is no {}", wanted.sql_type());
+                checker.report(rule, message, None);
+            }
         }
-        key.push(text);
     }
     key
 }
 
-fn is_key(part: &Literal, text: &str, wanted: KeyType) -> bool {
+/// Writes a part of a key the way the database reads it.
+fn key_text(part: &Literal, text: &str, wanted: KeyType) -> Option<String> {
     match (wanted, part) {
-        (KeyType::Integer, Literal::Number(_)) => text.parse::<i64>().is_ok(),
-        (KeyType::Text, Literal::Text(_)) => !text.contains('\0'),
-        (KeyType::Uuid, Literal::Text(_)) => Uuid::parse_str(text).is_ok(),
-        (KeyType::Date, Literal::Text(_)) => NaiveDate::parse_from_str(text, "%F").is_ok(),
-        _ => false,
+        (KeyType::Integer, Literal::Number(_)) => text.parse().ok().map(|it: i64| it.to_string()),
+        (KeyType::Text, Literal::Text(_)) => (!text.contains('\0')).then(|| text.to_owned()),
+        (KeyType::Uuid, Literal::Text(_)) => Uuid::parse_str(text).ok().map(|it| it.to_string()),
+        (KeyType::Date, Literal::Text(_)) => {
+            let date = NaiveDate::parse_from_str(text, "%F").ok();
+            date.map(|it| it.format("%F").to_string())
+        }
+        _ => None,
     }
 }
 

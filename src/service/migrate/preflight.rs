@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::db::catalog;
-use crate::db::control::{detection, ledger as ledgers, schema};
+use crate::db::control::{adopt, batch, detection, ledger as ledgers, schema};
 use crate::db::grants::{self, Need};
 use crate::db::server::Connection;
 use crate::db::statement::adopt::AdoptStatements;
@@ -11,7 +11,7 @@ use crate::domain::catalog::Referrer;
 use crate::domain::connection::Side;
 use crate::domain::event::{Event, Level};
 use crate::domain::identifier::QualifiedName;
-use crate::domain::mapping::DeletePolicy;
+use crate::domain::mapping::{DeletePolicy, IdStrategy};
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Kind, Result};
 use serde_json::json;
@@ -19,16 +19,19 @@ use std::collections::BTreeSet;
 
 const RIGHTS: [&str; 3] = ["select", "insert", "update"];
 
+fn need(table: &QualifiedName, right: &'static str) -> Need {
+    Need {
+        table: table.clone(),
+        right,
+    }
+}
+
 /// Lists the rights that an entity needs in the target.
 pub(crate) fn needs_of<'a>(
     target: &QualifiedName,
     delete: &DeletePolicy,
     cascades: impl Iterator<Item = &'a Referrer>,
 ) -> Vec<Need> {
-    let need = |table: &QualifiedName, right| Need {
-        table: table.clone(),
-        right,
-    };
     let mut needs: Vec<Need> = RIGHTS.map(|right| need(target, right)).into();
     if *delete == DeletePolicy::Delete {
         needs.push(need(target, "delete"));
@@ -53,19 +56,9 @@ pub(crate) async fn refuse_unadopted(
         .into_iter()
         .map(|it| it.entity)
         .collect();
-    let gathered = BTreeSet::new();
-    let mut unadopted = Vec::new();
-    for entity in entities {
-        let statements = AdoptStatements::new(entity, &context.entities, &gathered, &known);
-        let Some(has_claims) = statements.has_claims() else {
-            continue;
-        };
-        let is_used = known.contains(&entity.name)
-            && detection::ask(connection, &ledger::is_used(&entity.name)).await?;
-        if !is_used && detection::ask(connection, &has_claims).await? {
-            unadopted.push(entity.name.as_str());
-        }
-    }
+    adopt::begin_view(connection).await?;
+    let unadopted = unadopted(context, connection, entities, &known).await?;
+    adopt::end_view(connection).await?;
     if unadopted.is_empty() {
         return Ok(());
     }
@@ -79,6 +72,40 @@ pub(crate) async fn refuse_unadopted(
     .next(format!(
         "diffmig adopt --entities {names} (or `adopt = \"never\"` in entities whose rows are to be inserted all the same)"
     )))
+}
+
+/// Finds the entities that were never applied or adopted, and whose rows are there all the same.
+async fn unadopted<'e>(
+    context: &Context,
+    connection: &mut Connection,
+    entities: &[&'e ResolvedEntity],
+    known: &BTreeSet<String>,
+) -> Result<Vec<&'e str>> {
+    let gathered = BTreeSet::new();
+    let mut unadopted = Vec::new();
+    for entity in entities {
+        let statements = AdoptStatements::new(entity, &context.entities, &gathered, known);
+        let Some(has_claims) = statements.has_claims() else {
+            continue;
+        };
+        let is_used = known.contains(&entity.name)
+            && detection::ask(connection, &ledger::is_used(&entity.name)).await?;
+        // Rows of a ledger that was lost are ours: ids that are computed from keys come out the same.
+        let is_computed = entity.id_strategy != IdStrategy::Random;
+        if is_used || is_computed && batch::has_any(connection, &entity.name).await? {
+            continue;
+        }
+        let table = entity.adoption.table.as_ref();
+        let needs: Vec<Need> = table
+            .map(|it| need(&it.table, "select"))
+            .into_iter()
+            .collect();
+        grants::require(Side::Target, connection, &needs).await?;
+        if detection::ask(connection, &has_claims).await? {
+            unadopted.push(entity.name.as_str());
+        }
+    }
+    Ok(unadopted)
 }
 
 /// Fails when the target cannot be written: read-only, or rights are missing, all of which are named.

@@ -71,8 +71,9 @@ async fn tokens_decide_what_may_be_done() {
         .collect();
     assert_eq!(statuses[0], 401);
     assert_eq!(statuses[24], 429, "{statuses:?}");
+    // Who has a right one is let in, whoever guesses behind the same address.
     served.token = Some(OPERATOR.to_owned());
-    assert_eq!(served.get("/api/migration/sessions").status, 429);
+    assert_eq!(served.get("/api/migration/sessions").status, 200);
 }
 
 #[tokio::test]

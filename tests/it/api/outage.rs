@@ -3,8 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use crate::support::Bench;
+use crate::support::http::Served;
 use diffmig::sandbox::Shutdown;
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// The answer is as fresh as two seconds.
+fn become_ready(served: &Served, status: u16) {
+    let began = Instant::now();
+    while served.get("/readyz").status != status {
+        assert!(began.elapsed() < Duration::from_secs(30), "not {status}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
 
 #[tokio::test]
 async fn a_database_that_is_away_is_503_and_comes_back() {
@@ -60,14 +71,14 @@ async fn a_database_that_is_away_is_503_and_comes_back() {
         Some("diffmig_target_up 0")
     );
     bench.workshop.target.start().await.unwrap();
-    assert_eq!(served.get("/readyz").status, 200);
+    become_ready(&served, 200);
     bench
         .workshop
         .source
         .stop(Shutdown::Immediate)
         .await
         .unwrap();
-    assert_eq!(served.get("/readyz").status, 503);
+    become_ready(&served, 503);
     assert_eq!(served.get("/api/migration/sessions").status, 200);
     let answer = served.post("/api/migration/execute", &Value::Null);
     assert_eq!(

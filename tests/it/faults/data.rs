@@ -56,7 +56,7 @@ async fn e20_row_security_on_the_target_is_refused_before_a_row_is_written() {
             "{round}: something was begun"
         );
         bench
-            .on(Side::Target, "insert into items select gen_random_uuid(), 900, 'native' where not exists (select from items)")
+            .on(Side::Target, "insert into items select gen_random_uuid(), null, 'native' where not exists (select from items)")
             .await;
     }
     let rows = "select count(*) from items";

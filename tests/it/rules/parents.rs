@@ -206,3 +206,105 @@ async fn a_row_waits_while_nobody_can_stand_in() {
     let said = bench.say(&["analyze"]).await;
     refused(&said, 13, &["the key to fall back on is no bigint"]);
 }
+
+#[tokio::test]
+async fn rows_are_adopted_and_matched_by_a_parent_of_several_columns() {
+    let matching = tickets("\"hold\"").replace(
+        "target = \"tickets\"",
+        "target = \"tickets\"\nmatch = [\"seat_id\", \"note\"]",
+    );
+    let bench = Bench::with_tables(SOURCE, TARGET, &matching).await;
+    bench
+        .on(
+            Side::Source,
+            "update ticket set note = 'n' || id; delete from ticket where id = 6",
+        )
+        .await;
+    bench
+        .on(
+            Side::Target,
+            "alter table seats alter id set default gen_random_uuid(); \
+             alter table tickets alter id set default gen_random_uuid(); \
+             insert into seats (old_hall, old_no, label) values ('a', 1, 'A1'), ('a', 2, 'A2'); \
+             insert into tickets (old_id, seat_id, note) select 1, id, 'n1' from seats where label = 'A1'; \
+             insert into tickets (seat_id, note) select id, 'n2' from seats where label = 'A2'",
+        )
+        .await;
+    let report = bench.ask(&["adopt"], 0).await;
+    assert_eq!(report["adopted"], 4, "{report:#}");
+    // One row more is there before its source row comes.
+    bench
+        .on(
+            Side::Target,
+            "insert into tickets (seat_id, note) select id, 'n8' from seats where label = 'A2'",
+        )
+        .await;
+    bench.migrate(0).await;
+    bench
+        .on(Side::Source, "insert into ticket values (8, 'a', 2, 'n8')")
+        .await;
+    bench.migrate(0).await;
+    assert_eq!(
+        bench.in_target("select count(*) from public.tickets").await,
+        7
+    );
+    bench.ask(&["verify"], 0).await;
+}
+
+#[tokio::test]
+async fn a_stand_in_moves_no_row_that_waits_for_another_parent() {
+    let mapping = with_stand_in("7").replace(
+        "title = \"title\"",
+        "title = \"title\", owner_id = { ref = \"shelves\", by = \"owner\" }",
+    );
+    let bench = library("7").await;
+    bench
+        .on(
+            Side::Source,
+            "alter table book add owner int; update book set owner = 99 where id = 2",
+        )
+        .await;
+    bench
+        .on(Side::Target, "alter table books add owner_id uuid")
+        .await;
+    bench.map(&mapping);
+    bench.migrate(3).await;
+    bench
+        .on(Side::Source, "insert into shelf values (7, 'seven')")
+        .await;
+    bench.migrate(3).await;
+    assert_eq!(bench.set_aside().await, ["books 2 held 23503"]);
+    let again = bench.migrate(3).await;
+    for entity in again["entities"].as_array().unwrap() {
+        assert_eq!(entity["batches"]["rowsIn"], 0, "{again}");
+    }
+}
+
+#[tokio::test]
+async fn rows_of_a_circle_go_when_somebody_can_stand_in() {
+    let mapping = with_stand_in("7").replace(
+        "title = \"title\"",
+        "title = \"title\", card_id = { ref = \"cards\", by = \"card\" }",
+    ) + "[entities.cards]\nsource = \"card\"\ntarget = \"cards\"\n\
+         columns = { book_id = { ref = \"books\", by = \"book\" } }\n";
+    let bench = Bench::with_tables(
+        "create table shelf (id int primary key, label text); create table card (id int primary key, book int); \
+         create table book (id int primary key, shelf_id int, title text, card int); \
+         insert into shelf values (1, 'lost'); insert into card values (10, 1), (20, 2); \
+         insert into book values (1, 1, 'a', 10), (2, 9, 'b', 20)",
+        "create table shelves (id uuid primary key, label text); create table cards (id uuid primary key, book_id uuid not null); \
+         create table books (id uuid primary key, old_id int, shelf_id uuid not null references shelves, title text, \
+         card_id uuid not null references cards deferrable); \
+         alter table cards add foreign key (book_id) references books deferrable",
+        &mapping,
+    )
+    .await;
+    bench.migrate(3).await;
+    assert_eq!(bench.text_in_target(SHELVED).await, "1 lost");
+    bench
+        .on(Side::Source, "insert into shelf values (7, 'seven')")
+        .await;
+    bench.migrate(0).await;
+    assert_eq!(bench.text_in_target(SHELVED).await, "1 lost, 2 seven");
+    bench.ask(&["verify"], 0).await;
+}

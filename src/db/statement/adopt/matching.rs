@@ -51,9 +51,9 @@ impl NaturalKey {
         };
         let ledger = ledger_name(&entity.name);
         let id = quote_identifier(&entity.id_column);
-        let parent = |name: &str| {
-            let ledger = ledger_name(name);
-            format!("(select k0, target_id from {ledger} where target_xmin is not null)")
+        let parent = |name: &str, keys: usize| {
+            let (ledger, keys) = (ledger_name(name), key_names(keys).join(", "));
+            format!("(select {keys}, target_id from {ledger} where target_xmin is not null)")
         };
         let mut joins = String::new();
         let mut equal = Vec::new();
