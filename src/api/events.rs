@@ -156,10 +156,14 @@ impl Feed {
 async fn feed(door: Arc<Door>, mut follower: Follower, mut feed: Feed) {
     let mut said = String::new();
     loop {
+        let mut pause = POLL;
         match follower.next().await {
             Ok(news) => {
                 if !feed.news(&news, &mut said).await {
                     return;
+                }
+                if news.is_full {
+                    pause = Duration::ZERO;
                 }
                 if news.is_complete {
                     feed.send("end", None, &StreamEnd { reason: "over" }).await;
@@ -178,7 +182,7 @@ async fn feed(door: Arc<Door>, mut follower: Follower, mut feed: Feed) {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(pause) => {}
             () = door.closing.cancelled() => {
                 feed.send("end", None, &StreamEnd { reason: "stopping" }).await;
                 return;
