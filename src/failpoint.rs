@@ -37,6 +37,7 @@ pub mod armed {
         "fk.after_null_pass",
         "delete.before",
         "session.before_complete",
+        "session.after_complete",
     ];
 
     #[derive(Debug, Clone, PartialEq, Eq)]

@@ -126,6 +126,13 @@ impl Refusal {
         self
     }
 
+    /// Keeps what happened for the log.
+    pub fn because(mut self, error: &Error) -> Refusal {
+        let cause = error.cause_text().unwrap_or_default();
+        self.cause = Some(format!("{}: {cause}", error.what()));
+        self
+    }
+
     /// The refusal that an answer without words of ours stands for, such as that of an unknown path.
     pub fn of_status(status: StatusCode) -> Refusal {
         let (code, message) = match status {
@@ -182,7 +189,7 @@ impl IntoResponse for Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
         let what = error.what().to_owned();
-        let mut refusal = match error.kind() {
+        let refusal = match error.kind() {
             Kind::Usage => Refusal::new(StatusCode::BAD_REQUEST, "invalid_request", what),
             Kind::LeaseHeld => Refusal::conflict("session_running", "another session is at work"),
             Kind::Drift | Kind::Unreadable => {
@@ -208,9 +215,7 @@ impl From<Error> for Refusal {
                 Refusal::of_status(StatusCode::INTERNAL_SERVER_ERROR)
             }
         };
-        let cause = error.cause_text().unwrap_or_default();
-        refusal.cause = Some(format!("{}: {cause}", error.what()));
-        refusal
+        refusal.because(&error)
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) async fn resume(
     SessionId(session_id): SessionId,
     body: Wanted<ExecuteRequest>,
 ) -> Answer<Response> {
+    let place = door.question().await?;
     let found = existing(&door, session_id).await?;
     if !matches!(found.state.as_str(), "paused" | "interrupted") {
         let report = send(&door, session_id, Signal::Run).await?;
@@ -86,6 +87,16 @@ pub(super) async fn resume(
         let problem = "a session that goes on makes its own detection";
         return Err(Refusal::field("detectionId", problem));
     }
-    let started = door.runner.start(body.wanted.request()).await?;
-    Ok((StatusCode::ACCEPTED, Json(started)).into_response())
+    drop(place);
+    let mut request = body.wanted.request();
+    request.takes_up = Some(session_id);
+    match door.runner.start(request).await {
+        Ok(started) => Ok((StatusCode::ACCEPTED, Json(started)).into_response()),
+        Err(refusal) if refusal.code == "wrong_state" => {
+            let _place = door.question().await?;
+            let found = existing(&door, session_id).await?;
+            Err(refusal.state(found.state))
+        }
+        Err(refusal) => Err(refusal),
+    }
 }

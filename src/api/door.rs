@@ -60,11 +60,13 @@ pub struct Door {
 impl Door {
     /// Prepares the door of one address.
     pub(super) fn new(options: DoorOptions, address: SocketAddr) -> Arc<Door> {
+        // A client that went away does not take its question back.
+        let target = options.target.for_questions();
         Arc::new(Door {
             hosts: Hosts::new(address, &options.allowed_hosts),
-            runner: Runner::new(options.opener, options.interrupt, options.target.clone()),
+            runner: Runner::new(options.opener, options.interrupt, target.clone()),
             source: options.source,
-            target: options.target,
+            target,
             tokens: options.tokens,
             limits: Limits::new(options.writes_per_minute),
             reading: Reading::default(),

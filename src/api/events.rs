@@ -164,10 +164,14 @@ impl Feed {
 async fn feed(door: Arc<Door>, mut follower: Follower, mut feed: Feed) {
     let mut said = String::new();
     loop {
+        let mut pause = POLL;
         match follower.next().await {
             Ok(news) => {
                 if !feed.news(&news, &mut said).await {
                     return;
+                }
+                if news.is_full {
+                    pause = Duration::ZERO;
                 }
                 if news.is_complete {
                     feed.send("end", None, &StreamEnd { reason: "over" }).await;
@@ -186,7 +190,7 @@ async fn feed(door: Arc<Door>, mut follower: Follower, mut feed: Feed) {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep(pause) => {}
             // Who hung up gives its place back at once: a client on a bad line comes again and again.
             () = feed.sender.closed() => return,
             () = door.closing.cancelled() => {

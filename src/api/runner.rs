@@ -5,12 +5,13 @@ use super::door::Opener;
 use super::execute::Started;
 use crate::context::{Context, Interrupt, Selection, Server};
 use crate::domain::event::Event;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::service::migrate::{MigrateRequest, migrate};
 use crate::service::request_key::{Known, recall};
+use crate::service::sessions;
 use axum::http::StatusCode;
 use std::sync::{Arc, Mutex as Short, PoisonError};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ struct Parts {
     interrupt: Interrupt,
     target: Server,
     /// Held while a session is being started.
-    starting: Mutex<()>,
+    starting: Arc<Mutex<()>>,
     running: Short<Option<Running>>,
 }
 
@@ -41,7 +42,7 @@ impl Runner {
             opener,
             interrupt,
             target,
-            starting: Mutex::default(),
+            starting: Arc::default(),
             running: Short::default(),
         }))
     }
@@ -53,10 +54,15 @@ impl Runner {
 
     /// Starts a session and returns it as soon as it stands in the control tables.
     ///
-    /// What was started goes on when the client does not wait for the answer.
+    /// What was started goes on when the client does not wait for the answer; who leaves while others start is not
+    /// waited for.
     pub async fn start(&self, request: MigrateRequest) -> Answer<Started> {
+        let turn = Arc::clone(&self.0.starting).lock_owned().await;
         let parts = Arc::clone(&self.0);
-        let starting = tokio::spawn(async move { parts.start(request).await });
+        let starting = tokio::spawn(async move {
+            let _turn = turn;
+            parts.start(request).await
+        });
         match starting.await {
             Ok(started) => started,
             Err(_) => Err(Error::new(Kind::Unexpected, "starting a session panicked").into()),
@@ -73,9 +79,9 @@ impl Runner {
     }
 
     /// Opens a context for work that ends with its answer; nobody listens to what it says on the way.
-    pub async fn open(&self) -> Result<Context> {
+    pub async fn open(&self) -> Answer<Context> {
         let (events, _) = unbounded_channel();
-        (self.0.opener)(events, self.0.interrupt.of_one_work()).await
+        self.0.open(events).await
     }
 }
 
@@ -115,24 +121,58 @@ impl Parts {
         running.map(|it| it.session_id)
     }
 
-    async fn start(&self, request: MigrateRequest) -> Answer<Started> {
-        let _starting = self.starting.lock().await;
-        if let Some(started) = self.recall(&request).await? {
-            return Ok(started);
-        }
-        if self.interrupt.signal().is_some() {
-            return Err(Refusal::unavailable(
+    /// Opens a context. What is wrong with the mapping file or the settings is no fault of the client, and names paths
+    /// of this machine.
+    async fn open(&self, events: UnboundedSender<Event>) -> Answer<Context> {
+        let opened = (self.opener)(events, self.interrupt.of_one_work()).await;
+        opened.map_err(|error| match error.kind() {
+            Kind::Usage => {
+                let message = "the mapping file or the settings of the server cannot be used";
+                Refusal::conflict("mapping_drift", message).because(&error)
+            }
+            _ => error.into(),
+        })
+    }
+
+    fn refuse_when_stopping(&self) -> Answer<()> {
+        match self.interrupt.signal() {
+            None => Ok(()),
+            Some(_) => Err(Refusal::unavailable(
                 "stopping",
                 "this process is about to end",
-            ));
+            )),
         }
-        if let Some(session_id) = self.at_work() {
+    }
+
+    /// Makes sure that nothing is at work here. A session that shows as over or paused is at work no more, but its
+    /// process has to give the lease back and to write the end of the log.
+    async fn make_way(&self) -> Answer<()> {
+        let Some(session_id) = self.at_work() else {
+            return Ok(());
+        };
+        let found = sessions::find(&self.target, session_id).await?;
+        // An interrupted one may ride an outage out.
+        if !found.is_some_and(|it| it.finished_at.is_some() || it.state == "paused") {
             let message = format!("session {session_id} is at work");
             return Err(Refusal::conflict("session_running", message).of_session(session_id));
         }
+        let running = self.running().take();
+        if let Some(running) = running {
+            let _ = running.work.await;
+        }
+        self.refuse_when_stopping()
+    }
+
+    async fn start(&self, request: MigrateRequest) -> Answer<Started> {
+        self.refuse_when_stopping()?;
+        if let Some(started) = self.recall(&request).await? {
+            return Ok(started);
+        }
+        self.make_way().await?;
         let (events, received) = unbounded_channel();
-        let context = (self.opener)(events, self.interrupt.of_one_work()).await?;
+        let context = self.open(events).await?;
         refuse_unknown(&context, &request)?;
+        let (detection_id, takes_up) = (request.detection_id, request.takes_up);
         let (begun, begins) = oneshot::channel();
         let listening = tokio::spawn(listen(received, begun));
         let (failed, fails) = oneshot::channel();
@@ -148,10 +188,22 @@ impl Parts {
             }
             // It ended before it began.
             Err(_) => Err(match fails.await {
-                Ok(error) => error.into(),
+                Ok(error) => not_begun(error, detection_id, takes_up),
                 Err(_) => Error::new(Kind::Unexpected, "the session ended without a word").into(),
             }),
         }
+    }
+}
+
+/// Says why a session did not begin.
+fn not_begun(error: Error, detection_id: Option<Uuid>, takes_up: Option<Uuid>) -> Refusal {
+    match (error.kind(), detection_id, takes_up) {
+        (Kind::Usage, Some(_), _) => Refusal::field("detectionId", error.what()).because(&error),
+        (Kind::ControlState, _, Some(session_id)) => {
+            let refusal = Refusal::conflict("wrong_state", error.what());
+            refusal.of_session(session_id).because(&error)
+        }
+        _ => error.into(),
     }
 }
 

@@ -106,6 +106,7 @@ impl MigrateArgs {
             max_duration: self.max_duration,
             keep_days: self.keep_days,
             request_key: None,
+            takes_up: None,
         }
     }
 }

@@ -40,21 +40,9 @@ const PINNED: &[(&str, &str, &str)] = &[
         "'read committed'",
         "read committed",
     ),
-    ("statement_timeout", "0", "0"),
     ("client_min_messages", "error", "error"),
     ("jit", "off", "off"),
 ];
-
-/// How long a transaction may be silent. On the source for ever, since the snapshot lives in one. On the
-/// target a process that fell silent (its machine lost power or its network) must not keep the lease and
-/// rows locked: the server ends its transaction before the next holder's `lock_timeout` of 30 seconds.
-fn pinned(side: Side) -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
-    let silence = match side {
-        Side::Source => &("idle_in_transaction_session_timeout", "0", "0"),
-        Side::Target => &("idle_in_transaction_session_timeout", "'20s'", "20s"),
-    };
-    PINNED.iter().chain([silence])
-}
 
 /// How long one statement of a batch may take; a server that is silent for longer counts as gone.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(300);
@@ -85,6 +73,8 @@ pub struct Server {
     search_path: String,
     /// What the server's administrator sees in `pg_stat_activity`.
     application_name: String,
+    /// Whether the server ends a statement that somebody may have stopped to wait for.
+    is_for_questions: bool,
     spare: Spare,
 }
 
@@ -123,6 +113,7 @@ impl Server {
             spec,
             search_path,
             application_name: "diffmig".to_owned(),
+            is_for_questions: false,
             spare: Spare::default(),
         }
     }
@@ -134,6 +125,33 @@ impl Server {
             spare: Spare::default(),
             ..self.clone()
         }
+    }
+
+    /// Returns the same way for questions that somebody waits for: none goes on for more than 30 seconds, since nobody
+    /// may be there any more.
+    pub fn for_questions(&self) -> Server {
+        Server {
+            is_for_questions: true,
+            spare: Spare::default(),
+            ..self.clone()
+        }
+    }
+
+    /// What is pinned, and how long things may take.
+    ///
+    /// A transaction may be silent for ever on the source, since the snapshot lives in one. On the target a process
+    /// that fell silent (its machine lost power or its network) must not keep the lease and rows locked: the server
+    /// ends its transaction before the next holder's `lock_timeout` of 30 seconds.
+    fn pinned(&self) -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+        let silence = match self.spec.side {
+            Side::Source => &("idle_in_transaction_session_timeout", "0", "0"),
+            Side::Target => &("idle_in_transaction_session_timeout", "'20s'", "20s"),
+        };
+        let statement = match self.is_for_questions {
+            true => &("statement_timeout", "'30s'", "30s"),
+            false => &("statement_timeout", "0", "0"),
+        };
+        PINNED.iter().chain([silence, statement])
     }
 
     /// Returns the way to the database.
@@ -281,7 +299,7 @@ impl Server {
     async fn pin(&self, connection: &mut Connection) -> Result<()> {
         let side = self.spec.side;
         let mut settings = format!("set search_path = {};", self.search_path);
-        for (name, value, _) in pinned(side) {
+        for (name, value, _) in self.pinned() {
             settings.push_str(&format!("set {name} = {value};"));
         }
         if side == Side::Target {
@@ -306,7 +324,8 @@ impl Server {
         let doing = "setting the session up";
         let done = connection.execute(AssertSqlSafe(settings)).await;
         done.map_err(|error| explain(side, doing, &error))?;
-        let names: Vec<String> = pinned(side)
+        let names: Vec<String> = self
+            .pinned()
             .map(|(name, _, _)| (*name).to_owned())
             .collect();
         let shown: sqlx::Result<Vec<(String, String)>> = sqlx::query_as(
@@ -324,7 +343,7 @@ impl Server {
             }
             shown => shown.map_err(|error| explain(side, doing, &error))?,
         };
-        for (name, _, wanted) in pinned(side) {
+        for (name, _, wanted) in self.pinned() {
             let found = shown.iter().find(|(shown, _)| shown == name);
             if found.is_none_or(|(_, value)| value != wanted) {
                 return Err(pooled(

@@ -14,6 +14,24 @@ const PAGE: i64 = 500;
 /// How long the last word of a session that is over is waited for.
 const LAST_WORD: Duration = Duration::from_secs(5);
 
+/// Tells whether all of a session's log is there: who is gone says nothing more; who has ended says so last, and soon.
+///
+/// `over_since` keeps since when it is seen to be over.
+pub(crate) async fn has_ended(
+    connection: &mut Connection,
+    session: &SessionStatus,
+    over_since: &mut Option<Instant>,
+) -> Result<bool> {
+    if !session.is_over() {
+        *over_since = None;
+        return Ok(false);
+    }
+    let since = over_since.get_or_insert_with(Instant::now).elapsed();
+    Ok(session.state == "interrupted"
+        || since > LAST_WORD
+        || has_last_word(connection, session.session_id).await?)
+}
+
 /// What is new of a session.
 #[derive(Debug, Clone)]
 pub struct News {
@@ -23,6 +41,8 @@ pub struct News {
     pub events: Vec<EventRow>,
     /// Whether the session is over and all of its log was returned.
     pub is_complete: bool,
+    /// Whether so much was read that more may be there.
+    pub is_full: bool,
 }
 
 /// Follows one session.
@@ -71,7 +91,9 @@ impl Follower {
         // The state first: what is logged before an end is read after it.
         let session = look_again(&mut connection, Some(self.session_id)).await?;
         let events = event::read(&mut connection, &self.filter).await?;
-        let is_complete = events.is_empty() && self.is_complete(&mut connection, &session).await?;
+        let is_full = i64::try_from(events.len()).is_ok_and(|it| it >= self.filter.limit);
+        let is_complete =
+            events.is_empty() && has_ended(&mut connection, &session, &mut self.over_since).await?;
         self.connection = Some(connection);
         let last = events.last().map(|event| event.event_id);
         self.filter.after = Some(last.unwrap_or(self.cursor()));
@@ -80,23 +102,8 @@ impl Follower {
             session,
             events,
             is_complete,
+            is_full,
         })
-    }
-
-    /// Who is gone says nothing more; who has ended says so last, and soon.
-    async fn is_complete(
-        &mut self,
-        connection: &mut Connection,
-        session: &SessionStatus,
-    ) -> Result<bool> {
-        if !session.is_over() {
-            self.over_since = None;
-            return Ok(false);
-        }
-        let since = self.over_since.get_or_insert_with(Instant::now).elapsed();
-        Ok(session.state == "interrupted"
-            || since > LAST_WORD
-            || has_last_word(connection, self.session_id).await?)
     }
 }
 

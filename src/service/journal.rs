@@ -3,7 +3,6 @@
 use crate::db::control::event::{self, NewEvent};
 use crate::db::server::{Connection, Server};
 use crate::domain::event::Event;
-use crate::error::Result;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -24,14 +23,16 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Starts to write the log of a session; every fact also goes to `front`.
-    pub async fn start(
+    /// Starts to write the log of a session on this connection, or on others when it is lost; every fact also goes to
+    /// `front`.
+    pub fn start(
         server: &Server,
+        connection: Connection,
         session_id: Uuid,
         front: UnboundedSender<Event>,
-    ) -> Result<Journal> {
+    ) -> Journal {
         let writer = Writer {
-            connection: Some(server.open().await?),
+            connection: Some(connection),
             server: server.clone(),
             session_id,
             rows: Vec::new(),
@@ -41,7 +42,7 @@ impl Journal {
         };
         let (events, received) = unbounded_channel();
         let writer = tokio::spawn(write(writer, received, front));
-        Ok(Journal { writer, events })
+        Journal { writer, events }
     }
 
     /// Writes what is left, once nobody sends any more.

@@ -4,11 +4,13 @@ mod follow;
 
 pub use follow::{Follower, Heard, Outage};
 
+use super::follow::has_ended;
 use super::status::{SessionStatus, look_again, open_control};
-use crate::db::control::event::{EventFilter, has_last_word, newest, read};
+use crate::db::control::event::{EventFilter, newest, read};
 use crate::db::server::{Connection, Server};
 use crate::error::Result;
 use chrono::{DateTime, Utc};
+use std::time::Instant;
 use uuid::Uuid;
 
 pub use crate::db::control::event::EventRow;
@@ -111,8 +113,12 @@ impl LogReader {
         look_again(&mut self.connection, session_id).await
     }
 
-    /// Tells whether the log of a session ends with its end.
-    async fn has_last_word(&mut self, session_id: Uuid) -> Result<bool> {
-        has_last_word(&mut self.connection, session_id).await
+    /// Tells whether a session is over and all of its log is there.
+    async fn has_ended(
+        &mut self,
+        session: &SessionStatus,
+        over_since: &mut Option<Instant>,
+    ) -> Result<bool> {
+        has_ended(&mut self.connection, session, over_since).await
     }
 }

@@ -63,6 +63,8 @@ pub struct MigrateRequest {
     pub keep_days: u16,
     /// The key of the request that asks for it, remembered with the session.
     pub request_key: Option<RequestKey>,
+    /// The session that must be taken up; nothing for whichever there is, or a new one.
+    pub takes_up: Option<Uuid>,
 }
 
 impl Default for MigrateRequest {
@@ -79,6 +81,7 @@ impl Default for MigrateRequest {
             max_duration: None,
             keep_days: 90,
             request_key: None,
+            takes_up: None,
         }
     }
 }

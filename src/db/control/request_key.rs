@@ -3,7 +3,7 @@
 use super::failed;
 use crate::db::server::{Connection, answered};
 use crate::domain::request_key::RequestKey;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -35,14 +35,14 @@ pub async fn find(connection: &mut Connection, key: &str) -> Result<Option<Known
 /// Remembers the key of the request that began a session; the caller's transaction makes both or neither.
 ///
 /// # Errors
-/// The query fails.
+/// The key is there already, since another process was asked the same at the same time (exit 11), or the query fails.
 pub async fn remember(
     connection: &mut Connection,
     key: &RequestKey,
     session_id: Uuid,
     resumed: bool,
 ) -> Result<()> {
-    answered(
+    let written = answered(
         sqlx::query(
             "insert into diffmig.request_key (key, body, session_id, resumed) values ($1, $2, $3, $4) \
              on conflict (key) do nothing",
@@ -55,5 +55,11 @@ pub async fn remember(
     )
     .await
     .map_err(failed("remembering the key of the request"))?;
+    if written.rows_affected() == 0 {
+        let what = "the same request has begun a session";
+        return Err(
+            Error::new(Kind::LeaseHeld, what).next("ask again; the answer is known by then")
+        );
+    }
     Ok(())
 }

@@ -23,6 +23,8 @@ pub struct NewSession<'a> {
     pub process_id: i32,
     /// The key of the request that asked for it.
     pub request_key: Option<&'a RequestKey>,
+    /// The session that must be taken up; nothing for whichever there is, or a new one.
+    pub takes_up: Option<Uuid>,
 }
 
 /// How a session began.
@@ -55,7 +57,8 @@ struct Unfinished {
 /// A session whose end was asked for before its process went is ended now.
 ///
 /// # Errors
-/// The lease was taken (exit 16), or a query fails.
+/// The lease was taken (exit 16), the session that was asked for cannot be taken up any more (exit 17), the request has
+/// begun a session elsewhere (exit 11), or a query fails.
 pub async fn begin(
     connection: &mut Connection,
     epoch: i64,
@@ -66,27 +69,13 @@ pub async fn begin(
     if !hold_states(&mut transaction, Some(epoch)).await? {
         return Err(fenced(epoch, holder(&mut transaction).await?));
     }
-    let unfinished: Vec<Unfinished> = answered(
-        sqlx::query_as(
-            "select session_id, state, mapping_digest from diffmig.session where finished_at is null",
-        )
-        .fetch_all(&mut *transaction),
-    )
-    .await
-    .map_err(&failed)?;
-    let mut taken_up = None;
-    for it in unfinished {
-        let state = known(&it.state)?;
-        if let Some(next) = state.after(Action::TakeUp) {
-            write_state(&mut transaction, it.session_id, next, None).await?;
-            taken_up = Some(it);
-        } else if let Some(next) = state.after(Action::Cancel) {
-            write_state(&mut transaction, it.session_id, next, Some(LEFT_CANCELLED)).await?;
-        }
+    let taken_up = take_up(&mut transaction).await?;
+    let found = taken_up.as_ref().map(|it| it.session_id);
+    if new.takes_up.is_some_and(|wanted| found != Some(wanted)) {
+        let what = "the session is over or was taken up meanwhile";
+        return Err(Error::new(Kind::ControlState, what));
     }
-    let session_id = taken_up
-        .as_ref()
-        .map_or_else(Uuid::new_v4, |it| it.session_id);
+    let session_id = found.unwrap_or_else(Uuid::new_v4);
     let (number, batches, rows) = save(&mut transaction, session_id, new).await?;
     if let Some(key) = new.request_key {
         remember(&mut transaction, key, session_id, taken_up.is_some()).await?;
@@ -110,6 +99,29 @@ pub async fn begin(
         batches,
         rows,
     })
+}
+
+/// Takes the unfinished session up; one whose end was asked for is ended.
+async fn take_up(connection: &mut Connection) -> Result<Option<Unfinished>> {
+    let unfinished: Vec<Unfinished> = answered(
+        sqlx::query_as(
+            "select session_id, state, mapping_digest from diffmig.session where finished_at is null",
+        )
+        .fetch_all(&mut *connection),
+    )
+    .await
+    .map_err(failed("starting the session"))?;
+    let mut taken_up = None;
+    for it in unfinished {
+        let state = known(&it.state)?;
+        if let Some(next) = state.after(Action::TakeUp) {
+            write_state(connection, it.session_id, next, None).await?;
+            taken_up = Some(it);
+        } else if let Some(next) = state.after(Action::Cancel) {
+            write_state(connection, it.session_id, next, Some(LEFT_CANCELLED)).await?;
+        }
+    }
+    Ok(taken_up)
 }
 
 /// What stays written about a session that nobody was there to end.

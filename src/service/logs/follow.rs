@@ -11,8 +11,6 @@ use uuid::Uuid;
 const POLL: Duration = Duration::from_millis(500);
 /// How often the session is looked at while nothing new comes.
 const LOOK: Duration = Duration::from_millis(1_500);
-/// How long the last word of a session that is over is waited for.
-const LAST_WORD: Duration = Duration::from_secs(5);
 /// The first pause before a lost connection is opened again; it doubles from try to try.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -189,16 +187,7 @@ impl Follower {
             return Ok(self.waiting(&format!("session {} is over", session.number)));
         }
         self.session_id = Some(session.session_id);
-        if !session.is_over() {
-            self.over_since = None;
-            return Ok(None);
-        }
-        let since = *self.over_since.get_or_insert_with(Instant::now);
-        // Who is gone says nothing more; who has ended says so last.
-        let is_complete = session.state == "interrupted"
-            || since.elapsed() > LAST_WORD
-            || reader.has_last_word(session.session_id).await?;
-        if is_complete {
+        if reader.has_ended(&session, &mut self.over_since).await? {
             self.over = Some(Box::new(session));
         }
         Ok(None)

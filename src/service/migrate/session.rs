@@ -20,7 +20,6 @@ use crate::domain::detection::{DeleteRefusal, DetectionCounts, check_deletes};
 use crate::domain::event::Event;
 use crate::domain::plan::Plan;
 use crate::domain::resolve::ResolvedEntity;
-use crate::domain::session::Action;
 use crate::domain::watermark::ReadMode;
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::pass;
@@ -96,6 +95,7 @@ pub(crate) async fn run(context: &Context, request: &MigrateRequest) -> Result<M
     let mut last = None;
     let (worked, ended) =
         ending::record(&logging, &lease, started.session_id, worked, &mut last).await;
+    pass!("session.after_complete");
     let released = lease.release(last).await;
     let report = worked.map(|mut report| {
         report.elapsed_secs = began.elapsed().as_secs_f64();
@@ -163,8 +163,9 @@ async fn begin(
     request: &MigrateRequest,
     lease: &HeldLease,
 ) -> Result<(state::Started, Connection, Journal)> {
-    let mut opened = lease.server.open().await?;
-    let control = &mut opened;
+    let mut control = lease.server.open().await?;
+    // Before anything is written: what cannot be logged leaves nothing behind, not even the key of its request.
+    let log = lease.server.open().await?;
     let host = host_name();
     let new = state::NewSession {
         command: "migrate",
@@ -172,20 +173,12 @@ async fn begin(
         host: &host,
         process_id: process_id(),
         request_key: request.request_key.as_ref(),
+        takes_up: request.takes_up,
     };
-    let started = state::begin(control, lease.epoch, &new).await?;
+    let started = state::begin(&mut control, lease.epoch, &new).await?;
     let id = started.session_id;
-    match Journal::start(&lease.server, id, context.events.clone()).await {
-        Ok(journal) => Ok((started, opened, journal)),
-        Err(error) => {
-            let failure = state::Failure {
-                words: &format!("the execution log cannot be written: {error}"),
-                exit_code: error.kind().exit_code(),
-            };
-            let _ = state::act(control, id, lease.epoch, Action::Fail, Some(&failure)).await;
-            Err(error)
-        }
-    }
+    let journal = Journal::start(&lease.server, log, id, context.events.clone());
+    Ok((started, control, journal))
 }
 
 struct Run<'a> {

@@ -87,13 +87,7 @@ async fn a_database_that_is_away_is_503_and_comes_back() {
     );
 }
 
-#[tokio::test]
-async fn a_mapping_that_does_not_fit_is_409_and_starts_nothing() {
-    let bench = Bench::day1().await;
-    let served = bench.serve();
-    let mut target = bench.target().await;
-    let change = "alter table public.clients rename column full_name to canary_name";
-    sqlx::query(change).execute(&mut target).await.unwrap();
+fn refuses_the_mapping(served: &Served, secret: &str) {
     for path in ["execute", "baseline", "differential"] {
         let answer = served.post(&format!("/api/migration/{path}"), &Value::Null);
         assert_eq!(
@@ -101,8 +95,34 @@ async fn a_mapping_that_does_not_fit_is_409_and_starts_nothing() {
             (409, "mapping_drift"),
             "{path}"
         );
-        assert!(!answer.text().contains("canary"), "{answer:?}");
+        assert!(!answer.text().contains(secret), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn a_mapping_file_that_is_broken_or_gone_is_409_and_not_named() {
+    let bench = Bench::day1().await;
+    let served = bench.serve();
+    let file = bench.mapping_path();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    std::fs::write(&file, "this is no mapping").unwrap();
+    refuses_the_mapping(&served, name);
+    std::fs::remove_file(&file).unwrap();
+    refuses_the_mapping(&served, name);
+    assert_eq!(
+        served.read("/api/migration/sessions")["sessions"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn a_mapping_that_does_not_fit_is_409_and_starts_nothing() {
+    let bench = Bench::day1().await;
+    let served = bench.serve();
+    let mut target = bench.target().await;
+    let change = "alter table public.clients rename column full_name to canary_name";
+    sqlx::query(change).execute(&mut target).await.unwrap();
+    refuses_the_mapping(&served, "canary");
     assert_eq!(
         served.read("/api/migration/sessions")["sessions"],
         json!([])

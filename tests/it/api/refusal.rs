@@ -88,6 +88,7 @@ fn bodies(served: &Served) {
         (json!({"maxDurationSecs": 0}), "maxDurationSecs"),
         (json!({"mode": "guess"}), "mode"),
         (json!({"detectionId": "x"}), "detectionId"),
+        (json!({"detectionId": NOBODY}), "detectionId"),
         (json!({"entities": "clients"}), "entities"),
         (json!({"entities": [""]}), "entities"),
         (json!({"entities": ["no_such"]}), "entities"),

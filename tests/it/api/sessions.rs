@@ -2,14 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use crate::support::Bench;
+use crate::support::gate::Gate;
 use crate::support::http::Served;
+use crate::support::{Bench, number};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Holds the first batch open, so that there is time to do something beside it.
 const SLOW: (&str, &str) = ("DIFFMIG_FAILPOINTS", "batch.before_commit=sleep:3000");
+/// Holds the process besides after its session shows as over or paused.
+const SLOW_TO_LEAVE: (&str, &str) = (
+    "DIFFMIG_FAILPOINTS",
+    "batch.before_commit=sleep:3000;session.after_complete=sleep:2000",
+);
 const DONE: [&str; 2] = ["completed", "completed_with_rejects"];
 
 fn small() -> Value {
@@ -26,6 +32,17 @@ fn control(served: &Served, deed: &str, session_id: &str) -> (u16, Value) {
     (answer.status, answer.json())
 }
 
+/// A process that has ended its session still has to give the lease back.
+async fn wait_until_free(bench: &Bench) {
+    let held = "select count(*) from diffmig.lease where session_id is not null";
+    let mut target = bench.target().await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while number(&mut target, held).await > 0 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn terminate(served: &mut Served) -> Option<i32> {
     let pid = Pid::from_raw(i32::try_from(served.child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
@@ -35,7 +52,7 @@ fn terminate(served: &mut Served) -> Option<i32> {
 #[tokio::test]
 async fn a_session_of_the_api_obeys_the_command_line() {
     let bench = Bench::day1().await;
-    let served = bench.serve_with(&[], &[SLOW]);
+    let served = bench.serve_with(&[], &[SLOW_TO_LEAVE]);
     let session_id = served.execute(&small());
     let status = shown(&bench).await;
     assert_eq!(
@@ -85,6 +102,111 @@ async fn a_session_of_the_api_obeys_the_command_line() {
         (status, &answer["delivered"]),
         (200, &json!(false)),
         "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn who_sees_a_session_completed_may_start_the_next_one() {
+    let bench = Bench::day1().await;
+    let served = bench.serve_with(&[], &[SLOW_TO_LEAVE]);
+    let first = served.execute(&json!({"entities": ["workshops"]}));
+    served.wait_for(&first, &DONE);
+    let second = served.execute(&json!({"entities": ["workshops"]}));
+    assert_ne!(first, second);
+    served.wait_for(&second, &DONE);
+}
+
+#[tokio::test]
+async fn resume_begins_nothing_else_when_its_session_is_cancelled_meanwhile() {
+    let bench = Bench::day1().await;
+    let before = bench.serve_with(&[], &[SLOW]);
+    let session_id = before.execute(&small());
+    assert_eq!(control(&before, "pause", &session_id).0, 200);
+    before.wait_for(&session_id, &["paused"]);
+    drop(before);
+    let gate = Gate::new();
+    let armed = gate.at("lease.acquired");
+    let served = bench.serve_with(&[], &[("DIFFMIG_FAILPOINTS", &armed)]);
+    let id = session_id.clone();
+    let resuming = tokio::task::spawn_blocking(move || {
+        let answer = control(&served, "resume", &id);
+        (served, answer)
+    });
+    gate.reached().await;
+    let said = bench.say(&["control", "cancel"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    gate.open();
+    let (served, (status, answer)) = resuming.await.unwrap();
+    let error = &answer["error"];
+    assert_eq!(
+        (
+            status,
+            &error["code"],
+            &error["details"]["state"],
+            &error["details"]["sessionId"]
+        ),
+        (
+            409,
+            &json!("wrong_state"),
+            &json!("cancelled"),
+            &json!(session_id)
+        ),
+        "{answer}"
+    );
+    let mut target = bench.target().await;
+    let sessions = number(&mut target, "select count(*) from diffmig.session").await;
+    assert_eq!(sessions, 1);
+    // The lease is free again.
+    let next = served.execute(&small());
+    assert_ne!(next, session_id);
+}
+
+#[tokio::test]
+async fn two_servers_with_one_key_begin_one_session() {
+    let bench = Bench::day1().await;
+    let gate = Gate::new();
+    let armed = gate.at("lease.acquired");
+    let served = bench.serve();
+    let first = served.post_with(
+        "/api/migration/execute",
+        &[("idempotency-key", "first")],
+        &small(),
+    );
+    let first = first.json()["sessionId"].as_str().unwrap().to_owned();
+    served.wait_for(&first, &DONE);
+    wait_until_free(&bench).await;
+    let other = bench.serve_with(&[], &[("DIFFMIG_FAILPOINTS", &armed)]);
+    let key = [("idempotency-key", "both")];
+    let asking = tokio::task::spawn_blocking(move || {
+        let refused = other.post_with("/api/migration/execute", &key, &small());
+        (other, refused)
+    });
+    gate.reached().await;
+    // What another server wrote since this one has looked for the key.
+    sqlx::query(
+        "insert into diffmig.request_key (key, body, session_id, resumed) \
+         select 'both', body, session_id, resumed from diffmig.request_key where key = 'first'",
+    )
+    .execute(&mut bench.target().await)
+    .await
+    .unwrap();
+    gate.open();
+    let (other, refused) = asking.await.unwrap();
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (409, "session_running"),
+        "{refused:?}"
+    );
+    let again = other.post_with("/api/migration/execute", &key, &small());
+    assert_eq!(
+        (again.status, again.json()),
+        (202, json!({"sessionId": first, "resumed": false}))
+    );
+    let sessions = served.read("/api/migration/sessions");
+    assert_eq!(
+        sessions["sessions"].as_array().unwrap().len(),
+        1,
+        "{sessions}"
     );
 }
 

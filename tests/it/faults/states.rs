@@ -32,6 +32,7 @@ const NEW: state::NewSession<'static> = state::NewSession {
     host: "here",
     process_id: 1,
     request_key: None,
+    takes_up: None,
 };
 
 /// What a holder may do after it has begun; the last of them ends its work.
