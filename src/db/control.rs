@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod pace;
 pub mod quarantine;
 pub mod request_key;
+pub mod retention;
 pub mod schema;
 pub mod sequence;
 pub mod session;

@@ -90,10 +90,11 @@ impl Follower {
         };
         // The state first: what is logged before an end is read after it.
         let session = look_again(&mut connection, Some(self.session_id)).await?;
+        // Before the events: its last word may be written in between.
+        let has_ended = has_ended(&mut connection, &session, &mut self.over_since).await?;
         let events = event::read(&mut connection, &self.filter).await?;
         let is_full = i64::try_from(events.len()).is_ok_and(|it| it >= self.filter.limit);
-        let is_complete =
-            events.is_empty() && has_ended(&mut connection, &session, &mut self.over_since).await?;
+        let is_complete = has_ended && events.is_empty();
         self.connection = Some(connection);
         let last = events.last().map(|event| event.event_id);
         self.filter.after = Some(last.unwrap_or(self.cursor()));

@@ -21,6 +21,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct HeldLease {
     /// The epoch that every batch proves.
     pub epoch: i64,
+    /// The name it was taken under: for who begins no session with it, the id of its own.
+    pub name: Uuid,
     /// Who held the lease until it ran out; nothing when it was free.
     pub taken_from: Option<Holder>,
     /// The way to the target for everything that is done under this lease.
@@ -69,6 +71,7 @@ impl HeldLease {
         let beat = tokio::spawn(beat(server.clone(), epoch, Arc::clone(&lost)));
         Ok(HeldLease {
             epoch,
+            name: session_id,
             taken_from: taken.from,
             server,
             lost,

@@ -5,7 +5,8 @@ mod follow;
 pub use follow::{Follower, Heard, Outage};
 
 use super::follow::has_ended;
-use super::status::{SessionStatus, look_again, open_control};
+use super::sessions::open_if_any;
+use super::status::{SessionStatus, look_if_any, open_control};
 use crate::db::control::event::{EventFilter, newest, read};
 use crate::db::server::{Connection, Server};
 use crate::error::Result;
@@ -84,6 +85,15 @@ impl LogReader {
         })
     }
 
+    /// As [`LogReader::open`], where nothing may have been migrated yet.
+    async fn open_if_any(target: &Server, request: &LogRequest) -> Result<Option<LogReader>> {
+        let found = open_if_any(target).await?;
+        Ok(found.map(|connection| LogReader {
+            connection,
+            filter: request.filter(),
+        }))
+    }
+
     /// Returns the next events in order; none when nothing new came.
     ///
     /// # Errors
@@ -108,9 +118,9 @@ impl LogReader {
         self.filter.after
     }
 
-    /// Looks at a session, the latest when no id is given.
-    async fn session(&mut self, session_id: Option<Uuid>) -> Result<SessionStatus> {
-        look_again(&mut self.connection, session_id).await
+    /// Looks at a session, the latest when no id is given; there may be none yet.
+    async fn session(&mut self, session_id: Option<Uuid>) -> Result<Option<SessionStatus>> {
+        look_if_any(&mut self.connection, session_id).await
     }
 
     /// Tells whether a session is over and all of its log is there.

@@ -195,11 +195,32 @@ pub(crate) async fn look_again(
     read(connection, session_id).await
 }
 
+/// As [`look_again`], where there may be no session yet; one that is named must be there.
+pub(crate) async fn look_if_any(
+    connection: &mut Connection,
+    session_id: Option<Uuid>,
+) -> Result<Option<SessionStatus>> {
+    let _ = expire_dead(connection).await;
+    match read_if_any(connection, session_id).await? {
+        None if session_id.is_some() => Err(no_session(session_id)),
+        found => Ok(found),
+    }
+}
+
 async fn read(connection: &mut Connection, session_id: Option<Uuid>) -> Result<SessionStatus> {
-    let found = session::find(connection, session_id).await?;
-    let session = found.ok_or_else(|| no_session(session_id))?;
+    let found = read_if_any(connection, session_id).await?;
+    found.ok_or_else(|| no_session(session_id))
+}
+
+async fn read_if_any(
+    connection: &mut Connection,
+    session_id: Option<Uuid>,
+) -> Result<Option<SessionStatus>> {
+    let Some(session) = session::find(connection, session_id).await? else {
+        return Ok(None);
+    };
     let steps = session::steps(connection, session.session_id).await?;
-    complete(connection, &session, &steps).await
+    complete(connection, &session, &steps).await.map(Some)
 }
 
 /// Adds to a session at work how fast it is.
@@ -251,26 +272,25 @@ fn assemble(session: &SessionRow, rows: &[StepRow]) -> SessionStatus {
     let steps: Vec<StepStatus> = steps.collect();
     let rows_total: i64 = steps.iter().map(|step| step.rows_total).sum();
     let rows_done: i64 = steps.iter().map(|step| step.rows_done).sum();
-    let elapsed = session.finished_at.unwrap_or(session.now) - session.created_at;
+    let finished_at = session.finished_at.filter(|_| !session.adopting);
+    let elapsed = finished_at.unwrap_or(session.now) - session.created_at;
     let elapsed_secs = elapsed.num_milliseconds().max(1) as f64 / 1000.0;
     let rows_per_sec = rows_done as f64 / elapsed_secs;
     SessionStatus {
         session_id: session.session_id,
         number: session.number,
-        state: if session.interrupted {
-            "interrupted".into()
-        } else {
-            session.state.clone()
+        state: match (session.interrupted, session.adopting) {
+            (true, _) => "interrupted".to_owned(),
+            (_, true) => SessionState::Running.word().to_owned(),
+            _ => session.state.clone(),
         },
         detection_id: session.detection_id,
         host: session.host.clone(),
         process_id: session.process_id,
         started_at: session.created_at,
-        finished_at: session.finished_at,
-        heartbeat_secs: session
-            .silent_secs
-            .filter(|_| session.finished_at.is_none()),
-        error: session.error.clone(),
+        finished_at,
+        heartbeat_secs: session.silent_secs.filter(|_| finished_at.is_none()),
+        error: session.error.clone().filter(|_| !session.adopting),
         steps,
         rows_total,
         rows_done,
@@ -288,6 +308,9 @@ fn assemble(session: &SessionRow, rows: &[StepRow]) -> SessionStatus {
 fn exit_code(session: &SessionRow) -> Option<u8> {
     if session.interrupted {
         return Some(INTERRUPTED);
+    }
+    if session.adopting {
+        return None;
     }
     match SessionState::from_word(&session.state)? {
         // Who was killed, or is of an older version, could not tell.

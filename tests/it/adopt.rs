@@ -8,11 +8,13 @@ mod shapes;
 
 use crate::support::Bench;
 use crate::support::command::run;
+use crate::support::followed::Followed;
 use crate::support::tables::refused;
 use diffmig::domain::connection::Side;
 use scene::{ENTITIES, expected, half_migrated};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 /// The rows of all target tables, with where they lie and who wrote them.
 async fn written(bench: &Bench) -> Vec<String> {
@@ -45,6 +47,52 @@ async fn identities(bench: &Bench) -> BTreeSet<String> {
         all.extend(bench.target_lines(sql).await);
     }
     all
+}
+
+/// Lets the adoption's first batches through and then nothing, until the lock is given back.
+const STOP_AT_NOTES: &str = "create function public.stop() returns trigger language plpgsql as \
+    'begin perform pg_advisory_xact_lock(7); return new; end'; \
+    create trigger stop before insert on diffmig.batch for each row when (new.entity = 'notes') \
+    execute function public.stop()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adoption_at_work_is_shown_so_and_a_killed_one_as_failed() {
+    let bench = half_migrated().await;
+    let target = bench.context().await.target;
+    let mut control = target.open().await.unwrap();
+    diffmig::db::control::schema::ensure(&mut control)
+        .await
+        .unwrap();
+    bench.on(Side::Target, STOP_AT_NOTES).await;
+    let mut holder = bench.target().await;
+    let hold = "select pg_advisory_lock(7)";
+    sqlx::Executor::execute(&mut holder, hold).await.unwrap();
+    let mut adopt = bench.spawn(&["adopt", "--differing", "source"]);
+    let waiting =
+        "select count(*) from pg_locks where locktype = 'advisory' and not granted and objid = 7";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while bench.in_target(waiting).await == 0 {
+        assert!(Instant::now() < deadline, "it does not come to the notes");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let status = bench.ask(&["status"], 0).await;
+    for (field, wanted) in [
+        ("state", json!("running")),
+        ("exitCode", Value::Null),
+        ("finishedAt", Value::Null),
+        ("error", Value::Null),
+    ] {
+        assert_eq!(status[field], wanted, "{status}");
+    }
+    let mut watcher = Followed::start(&bench, &["status", "--watch", "--interval", "200ms"]);
+    watcher.prints("\n");
+    adopt.kill().unwrap();
+    adopt.wait().unwrap();
+    let watched = watcher.end().await;
+    assert_eq!(watched.code, Some(1), "{watched:?}");
+    let status = bench.ask(&["status"], 0).await;
+    assert_eq!(status["state"], "failed", "{status}");
+    assert!(status["error"].as_str().unwrap().contains("diffmig adopt"));
 }
 
 fn entity<'v>(report: &'v Value, name: &str) -> &'v Value {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use crate::support::Bench;
+use crate::support::followed::Followed;
 use diffmig::db::control::event::{NewEvent, append};
 use diffmig::db::control::schema;
 use diffmig::db::{Connection, Server};
@@ -11,7 +12,6 @@ use diffmig::service::logs::{LogReader, LogRequest};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
@@ -150,12 +150,11 @@ async fn a_reader_beside_four_writers_gets_every_event_once_and_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_followed_log_is_whole_across_a_restart_and_ends_with_the_session() {
     let bench = Bench::day1().await;
-    let follower = bench
-        .command(&["logs", "--follow", "--format", "json", "-n", "1000"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut follower = Followed::start(
+        &bench,
+        &["logs", "--follow", "--format", "json", "-n", "1000"],
+    );
+    follower.says("waiting: ");
     let mut migrate = bench.spawn(&["migrate", "--batch-size", "100"]);
     let committed = async |count: i64| {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -177,16 +176,13 @@ async fn a_followed_log_is_whole_across_a_restart_and_ends_with_the_session() {
         .unwrap();
     let code = tokio::task::spawn_blocking(move || migrate.wait().unwrap().code());
     assert_eq!(code.await.unwrap(), Some(3));
-    let followed = tokio::task::spawn_blocking(move || follower.wait_with_output().unwrap());
-    let followed = followed.await.unwrap();
-    assert_eq!(followed.status.code(), Some(0), "{followed:?}");
-    let said = String::from_utf8(followed.stderr).unwrap();
-    for word in ["waiting: ", "trying again in 0.25 s"] {
-        assert!(said.contains(word), "{word} is not in {said}");
-    }
-    let lines = String::from_utf8(followed.stdout).unwrap();
-    let shown: Vec<Value> = lines
-        .lines()
+    let followed = follower.end().await;
+    assert_eq!(followed.code, Some(0), "{followed:?}");
+    assert!(
+        followed.stderr.contains("trying again in 0.25 s"),
+        "{followed:?}"
+    );
+    let shown: Vec<Value> = (followed.stdout.lines())
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let ids: Vec<String> = shown.iter().map(|it| it["eventId"].to_string()).collect();
@@ -199,6 +195,47 @@ async fn a_followed_log_is_whole_across_a_restart_and_ends_with_the_session() {
     let twice = "select entity || ' ' || substring(message from '^batch [0-9]+:') from diffmig.event \
         where operation = 'batch' group by 1 having count(*) > 1";
     assert_eq!(bench.target_lines(twice).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_does_not_wait_for_what_only_somebody_can_mend() {
+    let (bench, _) = stand().await;
+    let follow = async |word: &str| {
+        let followed = Followed::start(&bench, &["logs", "--follow"]).end().await;
+        assert_eq!(followed.code, Some(17), "{followed:?}");
+        assert!(followed.stderr.contains(word), "{followed:?}");
+    };
+    for (harm, word) in [
+        (
+            "update diffmig.installation set schema_version = 999",
+            "newer than this binary",
+        ),
+        ("delete from diffmig.installation", "is damaged"),
+        ("drop table diffmig.installation", "not a control schema"),
+    ] {
+        run(&mut bench.target().await, harm).await;
+        follow(word).await;
+    }
+}
+
+/// The session that is over is not meant; that it goes on under its number is what was waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_waits_for_the_next_session_takes_one_that_is_resumed() {
+    let bench = Bench::day1().await;
+    bench
+        .migrate_with(&["--max-duration", "1ms", "--batch-size", "50"], 20)
+        .await;
+    let mut follower = Followed::start(&bench, &["logs", "--follow", "--wait", "-n", "1"]);
+    follower.says("waiting: session 1 is over");
+    bench.migrate_with(&["--resume"], 3).await;
+    let followed = follower.end().await;
+    assert_eq!(followed.code, Some(0), "{followed:?}");
+    assert!(
+        followed.stdout.contains("completed_with_rejects"),
+        "{followed:?}"
+    );
+    let numbers = "select count(*)::text from diffmig.session";
+    assert_eq!(bench.target_lines(numbers).await, ["1"]);
 }
 
 /// Counts batches; none where the server or the table is not there.

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use crate::support::Bench;
+use crate::support::followed::Followed;
 use crate::support::terminal::Terminal;
 use diffmig::sandbox::Shutdown;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 async fn run(bench: &Bench, sql: &str) {
@@ -163,22 +164,16 @@ async fn a_session_that_waits_for_a_lock_says_so_and_its_heartbeat_tells_of_its_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_rides_out_a_restart_of_the_target() {
     let bench = Bench::day1().await;
-    let migrate = bench.spawn(&["migrate", "-q", "--batch-size", "50"]);
-    until(&bench, "rows", |it| it["rowsDone"].as_i64().unwrap() > 0).await;
-    let watcher = bench
-        .command(&["status", "--watch", "--interval", "200ms"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    let (migrate, _lock) = stuck_migration(&bench).await;
+    let mut watcher = Followed::start(&bench, &["status", "--watch", "--interval", "200ms"]);
+    watcher.prints("\n");
     bench
         .workshop
         .target
         .stop(Shutdown::Immediate)
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    watcher.says("trying again in");
     bench
         .workshop
         .target
@@ -186,33 +181,23 @@ async fn a_watcher_rides_out_a_restart_of_the_target() {
         .await
         .unwrap();
     assert_eq!(code_of(migrate).await, Some(3));
-    let watched = tokio::task::spawn_blocking(move || watcher.wait_with_output().unwrap());
-    let watched = watched.await.unwrap();
-    let said = String::from_utf8(watched.stderr).unwrap();
-    assert_eq!(watched.status.code(), Some(3), "{said}");
-    assert!(
-        said.contains("trying again in") && said.contains("the target is back"),
-        "{said}"
-    );
-    let shown = String::from_utf8(watched.stdout).unwrap();
-    assert!(
-        shown
-            .lines()
-            .last()
-            .unwrap()
-            .contains("completed_with_rejects"),
-        "{shown}"
-    );
+    let watched = watcher.end().await;
+    assert_eq!(watched.code, Some(3), "{watched:?}");
+    assert!(watched.stderr.contains("the target is back"), "{watched:?}");
+    let last = watched.stdout.lines().last().unwrap();
+    assert!(last.contains("completed_with_rejects"), "{watched:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_terminal_a_watcher_draws_in_place_and_gives_the_cursor_back() {
     let bench = Bench::day1().await;
-    let migrate = bench.spawn(&["migrate", "-q", "--batch-size", "50"]);
-    until(&bench, "rows", |it| it["rowsDone"].as_i64().unwrap() > 0).await;
+    let (migrate, mut target) = stuck_migration(&bench).await;
     let line = "status --watch --show-errors -v --interval 200ms";
     let wide = Terminal::start(&bench, 80, 24, line);
     let narrow = Terminal::start(&bench, 40, 12, line);
+    wide.shows("\x1b[J", 2).await;
+    narrow.shows("\x1b[J", 2).await;
+    target.execute("rollback").await.unwrap();
     assert_eq!(code_of(migrate).await, Some(3));
     for (drawn, columns, rows) in [(wide.end().await, 80, 24), (narrow.end().await, 40, 12)] {
         assert_eq!(drawn.code, Some(3), "{drawn:?}");
@@ -251,7 +236,8 @@ async fn ctrl_c_ends_a_watcher_with_0_and_gives_the_cursor_back() {
     let bench = Bench::day1().await;
     let (migrate, mut target) = stuck_migration(&bench).await;
     let mut terminal = Terminal::start(&bench, 80, 24, "status --watch --interval 200ms");
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Drawn anew twice.
+    terminal.shows("\x1b[J", 3).await;
     terminal.types("\x03");
     let drawn = terminal.end().await;
     assert_eq!(drawn.code, Some(0), "{drawn:?}");

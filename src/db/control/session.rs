@@ -45,6 +45,8 @@ pub struct SessionRow {
     pub exit_code: Option<i16>,
     /// The target's time now.
     pub now: DateTime<Utc>,
+    /// Whether it is an adoption at work: it is stored as failed until it has come to its end.
+    pub adopting: bool,
     /// Whether its process is gone: running, but the lease has run out or is somebody else's.
     pub interrupted: bool,
     /// Seconds since the last heartbeat of its lease.
@@ -189,6 +191,7 @@ macro_rules! select_sessions {
              (to_jsonb(s) ->> 'exit_code')::smallint as exit_code, now() as now, \
              s.finished_at is null and s.state <> 'paused' \
              and (l.session_id is null or b.expires_at < now()) as interrupted, \
+             s.command = 'adopt' and s.state = 'failed' and coalesce(b.expires_at >= now(), false) as adopting, \
              extract(epoch from now() - b.renewed_at)::bigint as silent_secs \
              from diffmig.session s left join diffmig.lease l on l.session_id = s.session_id \
              left join diffmig.lease_beat b on b.name = l.name",

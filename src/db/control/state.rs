@@ -3,6 +3,7 @@
 use super::failed;
 use super::lease::{fenced, holder, set_signal};
 use super::request_key::remember;
+use super::retention::forget_old;
 use crate::db::server::{Connection, answered};
 use crate::domain::request_key::RequestKey;
 use crate::domain::session::{Action, SessionState, Signal};
@@ -356,79 +357,7 @@ pub async fn clean_up(connection: &mut Connection, keep_days: i32) -> Result<(u6
             closed += 1;
         }
     }
-    let purged = purge(&mut transaction, keep_days).await?;
     transaction.commit().await.map_err(&failed)?;
-    Ok((closed, purged))
-}
-
-/// Deletes ended sessions beyond the retention, as [`clean_up`] does, when there are any; returns how many there were.
-///
-/// # Errors
-/// A query fails.
-pub async fn forget_old(connection: &mut Connection, keep_days: i32) -> Result<u64> {
-    let failed = failed("cleaning up sessions");
-    let is_due: bool = answered(
-        sqlx::query_scalar(
-            "select exists (select from diffmig.session where finished_at < now() - make_interval(days => $1))",
-        )
-        .bind(keep_days)
-        .fetch_one(&mut *connection),
-    )
-    .await
-    .map_err(&failed)?;
-    if !is_due {
-        return Ok(0);
-    }
-    let mut transaction = connection.begin().await.map_err(&failed)?;
-    hold_states(&mut transaction, None).await?;
-    let purged = purge(&mut transaction, keep_days).await?;
-    transaction.commit().await.map_err(&failed)?;
-    Ok(purged)
-}
-
-/// Deletes what ended so many days ago: sessions with steps, batches and log, then detections.
-async fn purge(connection: &mut Connection, keep_days: i32) -> Result<u64> {
-    let failed = failed("cleaning up sessions");
-    // What the batches of these sessions added to a ledger cannot be summed up afterwards.
-    answered(
-        sqlx::query(
-            "update diffmig.watermark w set ledger_rows = null where exists (select from diffmig.session s \
-             join diffmig.batch b using (session_id) where s.number > w.session_number and b.entity = w.entity \
-             and s.finished_at < now() - make_interval(days => $1))",
-        )
-        .bind(keep_days)
-        .execute(&mut *connection),
-    )
-    .await
-    .map_err(&failed)?;
-    answered(
-        sqlx::query(
-            "delete from diffmig.event e using diffmig.session s where e.session_id = s.session_id \
-             and s.finished_at < now() - make_interval(days => $1)",
-        )
-        .bind(keep_days)
-        .execute(&mut *connection),
-    )
-    .await
-    .map_err(&failed)?;
-    let purged = answered(
-        sqlx::query(
-            "delete from diffmig.session where finished_at < now() - make_interval(days => $1)",
-        )
-        .bind(keep_days)
-        .execute(&mut *connection),
-    )
-    .await
-    .map_err(&failed)?;
-    answered(
-        sqlx::query(
-            "delete from diffmig.detection d where d.started_at < now() - make_interval(days => $1) \
-             and not exists (select from diffmig.session s where s.detection_id = d.detection_id)",
-        )
-        .bind(keep_days)
-        .execute(connection),
-    )
-    .await
-    .map_err(&failed)?;
-    Ok(purged.rows_affected())
+    let forgotten = forget_old(connection, keep_days).await?;
+    Ok((closed, forgotten))
 }

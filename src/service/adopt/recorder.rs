@@ -48,7 +48,7 @@ impl<'a> Desk<'a> {
             context,
             lease,
             installation_id,
-            session_id: Uuid::new_v4(),
+            session_id: lease.name,
             committed: Mutex::default(),
         }
     }

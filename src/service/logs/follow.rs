@@ -64,15 +64,35 @@ impl Outage {
     }
 }
 
+/// A session as its last process has left it.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    number: i32,
+    host: String,
+    process_id: i32,
+    rows_done: i64,
+}
+
+impl Left {
+    fn of(session: &SessionStatus) -> Left {
+        Left {
+            number: session.number,
+            host: session.host.clone(),
+            process_id: session.process_id,
+            rows_done: session.rows_done,
+        }
+    }
+}
+
 /// Follows the log. Dropping it ends it.
 pub struct Follower {
     server: Server,
     request: LogRequest,
     reader: Option<LogReader>,
-    /// Whether a session that is over already is not enough.
+    /// Whether it has still to be found out which session is over already, and not meant.
     awaits_next: bool,
-    /// Sessions up to this number are over and not meant.
-    beyond: Option<i32>,
+    /// What is over already and not meant; that session may be resumed, and is meant then.
+    beyond: Option<Left>,
     /// The session whose end is awaited.
     session_id: Option<Uuid>,
     /// Whether something was read once: from then on a lost connection is ridden out.
@@ -118,13 +138,6 @@ impl Follower {
             match self.listen().await {
                 Ok(Some(heard)) => return Ok(heard),
                 Ok(None) => self.pause = Some(POLL),
-                // The control schema is made by the first session, and that is the first to be followed.
-                Err(error) if error.kind() == Kind::ControlState && self.session_id.is_none() => {
-                    self.pause = Some(POLL);
-                    if let Some(waiting) = self.waiting(error.what()) {
-                        return Ok(waiting);
-                    }
-                }
                 Err(error) if self.has_begun => {
                     self.reader = None;
                     let (error, pause) = self.outage.pause(error)?;
@@ -136,6 +149,7 @@ impl Follower {
         }
     }
 
+    /// Says once that there is nothing to follow yet.
     fn waiting(&mut self, why: &str) -> Option<Heard> {
         let said = std::mem::replace(&mut self.has_said_waiting, true);
         (!said).then(|| Heard::Waiting(why.to_owned()))
@@ -146,14 +160,20 @@ impl Follower {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             None => {
-                let opened = LogReader::open(&self.server, &self.request).await?;
+                let opened = match self.session_id {
+                    Some(_) => Some(LogReader::open(&self.server, &self.request).await?),
+                    None => LogReader::open_if_any(&self.server, &self.request).await?,
+                };
+                let Some(opened) = opened else {
+                    return Ok(self.nothing_yet());
+                };
                 self.reader.insert(opened)
             }
         };
-        if self.awaits_next && self.beyond.is_none() {
-            let latest = reader.session(None).await;
-            let latest = latest.ok().filter(SessionStatus::is_over);
-            self.beyond = Some(latest.map_or(0, |it| it.number));
+        if self.awaits_next {
+            let latest = reader.session(None).await?;
+            self.beyond = latest.filter(SessionStatus::is_over).as_ref().map(Left::of);
+            self.awaits_next = false;
         }
         let events = reader.next().await?;
         self.has_begun = true;
@@ -176,16 +196,29 @@ impl Follower {
         Ok(None)
     }
 
+    /// The control schema is made by the first session, and that is the first to be followed.
+    fn nothing_yet(&mut self) -> Option<Heard> {
+        self.has_begun = true;
+        self.awaits_next = false;
+        match self.outage.end() {
+            true => Some(Heard::Back),
+            false => self.waiting("nothing was migrated into this target yet"),
+        }
+    }
+
     /// Looks whether the session is over. What it wrote before its end is read once more after that.
     async fn look(&mut self) -> Result<Option<Heard>> {
         self.looked_at = Some(Instant::now());
         let Some(reader) = &mut self.reader else {
             return Ok(None);
         };
-        let session = reader.session(self.session_id).await?;
-        if self.beyond.is_some_and(|it| session.number <= it) {
+        let Some(session) = reader.session(self.session_id).await? else {
+            return Ok(self.waiting("there is no session yet"));
+        };
+        if session.is_over() && self.beyond.as_ref() == Some(&Left::of(&session)) {
             return Ok(self.waiting(&format!("session {} is over", session.number)));
         }
+        self.beyond = None;
         self.session_id = Some(session.session_id);
         if reader.has_ended(&session, &mut self.over_since).await? {
             self.over = Some(Box::new(session));

@@ -2,7 +2,7 @@
 
 use super::{MigrateReport, stopped};
 use crate::context::Context;
-use crate::db::control::{session, state};
+use crate::db::control::{retention, session, state};
 use crate::db::server::Connection;
 use crate::domain::event::{Event, Level};
 use crate::domain::session::{Action, SessionState, Signal};
@@ -149,7 +149,7 @@ pub(crate) async fn forget_old(context: &Context, control: &mut Connection, keep
     if keep_days == 0 {
         return;
     }
-    match state::forget_old(control, i32::from(keep_days)).await {
+    match retention::forget_old(control, i32::from(keep_days)).await {
         Ok(0) => {}
         Ok(sessions) => context.emit(Event::info(
             "retention",

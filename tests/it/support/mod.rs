@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub mod command;
+pub mod followed;
 pub mod gate;
 pub mod http;
 pub mod invariants;

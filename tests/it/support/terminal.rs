@@ -1,13 +1,25 @@
 //! A command on a real pseudo-terminal, made by `script` of util-linux.
 
 use super::Bench;
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A command that runs on a terminal of its own.
 pub struct Terminal {
     child: Child,
+    drawn: Arc<Mutex<Vec<u8>>>,
+    reader: std::thread::JoinHandle<()>,
+}
+
+fn read(mut screen: ChildStdout, drawn: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = screen.read(&mut buffer) {
+        drawn.lock().unwrap().extend_from_slice(&buffer[..length]);
+    }
 }
 
 /// What was drawn on a terminal, and how the command ended.
@@ -43,8 +55,32 @@ impl Terminal {
             .env("DIFFMIG_TARGET_URL", bench.workshop.target_url())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let screen = child.stdout.take().unwrap();
+        let drawn = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&drawn);
         Terminal {
-            child: command.spawn().unwrap(),
+            child,
+            drawn,
+            reader: std::thread::spawn(move || read(screen, &seen)),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.drawn.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until this was drawn so many times.
+    pub async fn shows(&self, word: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.text().matches(word).count() < times {
+            let late = Instant::now() > deadline || self.reader.is_finished();
+            assert!(
+                !late,
+                "{word:?} was not drawn {times} times: {:?}",
+                self.text()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -59,15 +95,17 @@ impl Terminal {
     pub async fn end(mut self) -> Drawn {
         // Closed, it would be the end of what is typed, and `script` would pass that on.
         let typed = self.child.stdin.take();
-        let waited = tokio::task::spawn_blocking(move || self.child.wait_with_output().unwrap());
-        let output = tokio::time::timeout(Duration::from_secs(120), waited)
-            .await
-            .unwrap()
-            .unwrap();
+        let seen = Arc::clone(&self.drawn);
+        let waited = tokio::task::spawn_blocking(move || {
+            self.reader.join().unwrap();
+            self.child.wait().unwrap().code()
+        });
+        let code = tokio::time::timeout(PATIENCE, waited).await.unwrap();
         drop(typed);
+        let drawn = std::mem::take(&mut *seen.lock().unwrap());
         Drawn {
-            code: output.status.code(),
-            text: String::from_utf8(output.stdout).unwrap(),
+            code: code.unwrap(),
+            text: String::from_utf8(drawn).unwrap(),
         }
     }
 }
