@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use crate::support::Bench;
 use crate::support::http::Served;
-use diffmig::sandbox::Shutdown;
+use crate::support::{Bench, number};
+use diffmig::sandbox::Shutdown as Stop;
 use serde_json::{Value, json};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 /// The answer is as fresh as two seconds.
@@ -32,12 +33,7 @@ async fn a_database_that_is_away_is_503_and_comes_back() {
         .next()
         .unwrap()
         .to_owned();
-    bench
-        .workshop
-        .target
-        .stop(Shutdown::Immediate)
-        .await
-        .unwrap();
+    bench.workshop.target.stop(Stop::Immediate).await.unwrap();
     for path in [
         "/readyz",
         "/api/migration/sessions",
@@ -79,6 +75,9 @@ async fn a_database_that_is_away_is_503_and_comes_back() {
         .await
         .unwrap();
     become_ready(&served, 503);
+    assert_eq!(served.get("/readyz").status, 200);
+    bench.workshop.source.stop(Stop::Immediate).await.unwrap();
+    assert_eq!(served.get("/readyz").status, 503);
     assert_eq!(served.get("/api/migration/sessions").status, 200);
     let answer = served.post("/api/migration/execute", &Value::Null);
     assert_eq!(
@@ -127,4 +126,34 @@ async fn a_mapping_that_does_not_fit_is_409_and_starts_nothing() {
         served.read("/api/migration/sessions")["sessions"],
         json!([])
     );
+}
+
+/// A verification that takes ten minutes to read.
+const SLOW: &str = "alter table diffmig.verification rename to kept; \
+    create function diffmig.slow() returns setof diffmig.kept language plpgsql as \
+      $$ begin perform pg_catalog.pg_sleep(600); end $$; \
+    create view diffmig.verification as select * from diffmig.slow()";
+
+#[tokio::test]
+async fn a_question_whose_client_has_left_is_ended_by_the_server() {
+    let bench = Bench::day1().await;
+    let served = bench.serve();
+    let session_id = served.execute(&json!({"entities": ["workshops"]}));
+    served.wait_for(&session_id, &["completed", "completed_with_rejects"]);
+    let mut target = bench.target().await;
+    sqlx::raw_sql(SLOW).execute(&mut target).await.unwrap();
+    let asked = "select count(*) from pg_catalog.pg_stat_activity where wait_event = 'PgSleep'";
+    let request = format!(
+        "GET /api/migration/verification HTTP/1.1\r\nhost: {}\r\n\r\n",
+        served.address
+    );
+    let client = served.raw(request.as_bytes());
+    for (wanted, secs) in [(1, 20), (0, 60)] {
+        let deadline = Instant::now() + Duration::from_secs(secs);
+        while number(&mut target, asked).await != wanted {
+            assert!(Instant::now() < deadline, "not {wanted}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let _ = client.shutdown(Shutdown::Both);
+    }
 }
