@@ -71,7 +71,7 @@ async fn a_database_that_is_away_is_503_and_comes_back() {
     bench
         .workshop
         .source
-        .stop(Shutdown::Immediate)
+        .stop(Stop::Immediate)
         .await
         .unwrap();
     become_ready(&served, 503);
