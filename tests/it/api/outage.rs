@@ -68,12 +68,7 @@ async fn a_database_that_is_away_is_503_and_comes_back() {
     );
     bench.workshop.target.start().await.unwrap();
     become_ready(&served, 200);
-    bench
-        .workshop
-        .source
-        .stop(Stop::Immediate)
-        .await
-        .unwrap();
+    bench.workshop.source.stop(Stop::Immediate).await.unwrap();
     become_ready(&served, 503);
     assert_eq!(served.get("/readyz").status, 200);
     bench.workshop.source.stop(Stop::Immediate).await.unwrap();
