@@ -550,13 +550,11 @@ memo = { ref = "memos", by = "memo" }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_circle_is_not_committed_under_a_lease_that_was_taken() {
-    // Nobody looks into the tables before the session begins.
-    let mapping = MAPPING.replace("legacy = {", "adopt = \"never\"\nlegacy = {");
-    let bench = Bench::with_tables(RING, TARGET, &mapping).await;
+    let bench = Bench::with_tables(RING, TARGET, MAPPING).await;
     let mut blocker = bench.target().await;
     execute(
         &mut blocker,
-        "begin; lock table public.mates in access exclusive mode",
+        "begin; lock table public.mates in exclusive mode",
     )
     .await;
     let mut child = bench.spawn(&["migrate", "--batch-size", "7", "-q"]);

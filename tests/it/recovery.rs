@@ -263,7 +263,7 @@ async fn a_takeover_waits_for_the_batch_in_flight() {
     let bench = Bench::day1().await;
     let mut target = bench.target().await;
     let mut blocker = bench.target().await;
-    sqlx::raw_sql("begin; lock table public.workshops in access exclusive mode")
+    sqlx::raw_sql("begin; lock table public.workshops in exclusive mode")
         .execute(&mut blocker)
         .await
         .unwrap();
