@@ -51,7 +51,6 @@ pub(super) struct DifferentialRequest {
     /// How to detect.
     mode: Mode,
     /// Only rows whose `updated_at` is not before this moment.
-    #[schema(nullable = false)]
     since: Option<DateTime<Utc>>,
     /// Readers at the same time.
     #[schema(minimum = 1, maximum = 64, default = 3)]

@@ -50,7 +50,6 @@ impl From<Mode> for DetectMode {
 #[schema(example = json!({"entities": ["clients"], "batchSize": 2000}))]
 pub(super) struct ExecuteRequest {
     /// Apply this stored detection instead of making one.
-    #[schema(nullable = false)]
     pub detection_id: Option<Uuid>,
     /// Only these entities; empty means all.
     #[schema(max_items = 500)]
@@ -69,10 +68,9 @@ pub(super) struct ExecuteRequest {
     /// Allow up to so many deletions in an entity, whatever the limit says.
     pub allow_deletes: BTreeMap<String, u64>,
     /// Stop when more rows than this are quarantined.
-    #[schema(nullable = false)]
     pub max_quarantine: Option<u64>,
     /// Pause at the first batch boundary after so many seconds.
-    #[schema(minimum = 1, maximum = 604_800, nullable = false)]
+    #[schema(minimum = 1, maximum = 604_800)]
     pub max_duration_secs: Option<u32>,
 }
 
