@@ -3,134 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod browser;
+mod scene;
 
 use crate::support::Bench;
 use browser::{Browser, DESK, PHONE, View};
+use scene::{Served, Slow};
 use serde_json::json;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-/// `diffmig serve`, ended when it is dropped.
-struct Served {
-    process: Child,
-    url: String,
-}
-
-impl Served {
-    /// Starts the server at an address and waits until it says that it is ready.
-    async fn start(bench: &Bench, address: &str, more: &[&str]) -> Served {
-        let mut arguments = vec!["serve", "--listen", address];
-        arguments.extend(more);
-        let mut process = bench
-            .command(&arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let read = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            stdout.read_line(&mut line).unwrap();
-            line
-        });
-        let url = read.await.unwrap().trim().to_owned();
-        assert!(url.starts_with("http://127.0.0.1:"), "{url}");
-        Served { process, url }
-    }
-
-    async fn any(bench: &Bench) -> Served {
-        Served::start(bench, "127.0.0.1:0", &[]).await
-    }
-
-    fn address(&self) -> &str {
-        self.url.trim_start_matches("http://")
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Every statement that writes into the target takes a moment, so that there is something to watch.
-const TAKE_TIME: &str = "
-    create function public.take_time() returns trigger language plpgsql as
-        'begin perform pg_sleep(0.2); return null; end';
-    do $$ declare it record; begin
-        for it in select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' loop
-            execute format('create trigger take_time after insert or update on public.%I
-                for each statement execute function public.take_time()', it.relname);
-        end loop;
-    end $$";
-
-/// A migration that takes a while; killed when it is dropped.
-struct Slow(Child);
-
-impl Slow {
-    async fn start(bench: &Bench) -> Slow {
-        sqlx::raw_sql(TAKE_TIME)
-            .execute(&mut bench.target().await)
-            .await
-            .unwrap();
-        let process = bench.spawn(&[
-            "migrate",
-            "-q",
-            "--batch-size",
-            "100",
-            "--max-concurrent",
-            "1",
-        ]);
-        bench.waits_for("exists (select from diffmig.batch)").await;
-        Slow(process)
-    }
-
-    async fn ended(mut self) -> Option<i32> {
-        let wait = tokio::task::spawn_blocking(move || self.0.wait().unwrap().code());
-        wait.await.unwrap()
-    }
-}
-
-impl Drop for Slow {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Bench {
-    /// Waits until a condition is true in the target; its tables may not be there yet.
-    async fn waits_for(&self, condition: &str) {
-        let mut target = self.target().await;
-        for _ in 0..2_400 {
-            let query = sqlx::AssertSqlSafe(format!("select {condition}"));
-            if sqlx::query_scalar(query)
-                .fetch_one(&mut target)
-                .await
-                .unwrap_or(false)
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("never true: {condition}");
-    }
-
-    /// The ids of the log of the only session, in order.
-    async fn logged(&self) -> Vec<i64> {
-        let ids = "select e.event_id::text from diffmig.event e where e.session_id is not null order by e.event_id";
-        let lines = self.target_lines(ids).await;
-        lines.iter().map(|it| it.parse().unwrap()).collect()
-    }
-}
+use std::process::Command;
 
 /// The percentage of the bar over all entities.
 const SHARE: &str = "Number(document.querySelector('#total-bar').getAttribute('aria-valuenow'))";
@@ -207,20 +87,14 @@ async fn a_running_migration_is_shown_and_paused_by_its_button() {
 
     // Asked and withdrawn: nothing happens.
     browser.click("#pause").await;
-    browser
-        .until("document.getElementById('confirm').open")
-        .await;
+    asks(&browser, true).await;
     browser.press("Escape").await;
-    browser
-        .until("!document.getElementById('confirm').open")
-        .await;
+    asks(&browser, false).await;
     let unasked = "select count(*) from diffmig.session where state = 'running'";
     assert_eq!(bench.in_target(unasked).await, 1);
 
     browser.click("#pause").await;
-    browser
-        .until("document.getElementById('confirm').open")
-        .await;
+    asks(&browser, true).await;
     assert!(
         text(&browser, "#confirm")
             .await
@@ -238,6 +112,12 @@ async fn a_running_migration_is_shown_and_paused_by_its_button() {
 }
 
 /// Moves the focus with the Tab key until it is on an element.
+/// Waits until the page asks whether a deed is meant, or no longer asks.
+async fn asks(browser: &Browser, open: bool) {
+    let is_open = "document.getElementById('confirm').open";
+    browser.until(&format!("{is_open} === {open}")).await;
+}
+
 async fn tab_to(browser: &Browser, selector: &str) {
     for _ in 0..40 {
         browser.press("Tab").await;
@@ -268,13 +148,9 @@ async fn the_keyboard_alone_pauses_and_cancels() {
 
     tab_to(&browser, "#pause").await;
     browser.press("Enter").await;
-    browser
-        .until("document.getElementById('confirm').open")
-        .await;
+    asks(&browser, true).await;
     browser.press("Escape").await;
-    browser
-        .until("!document.getElementById('confirm').open")
-        .await;
+    asks(&browser, false).await;
     // The focus is back where it was.
     assert_eq!(browser.eval("document.activeElement.id").await, "pause");
     browser.press("Enter").await;
@@ -290,13 +166,9 @@ async fn the_keyboard_alone_pauses_and_cancels() {
         .until("!document.getElementById('cancel').disabled")
         .await;
     browser.press("c").await;
-    browser
-        .until("document.getElementById('confirm').open")
-        .await;
+    asks(&browser, true).await;
     browser.press("Enter").await;
-    browser
-        .until("!document.getElementById('confirm').open")
-        .await;
+    asks(&browser, false).await;
     assert_eq!(
         bench
             .in_target("select count(*) from diffmig.session where state = 'paused'")
@@ -304,9 +176,7 @@ async fn the_keyboard_alone_pauses_and_cancels() {
         1
     );
     browser.press("c").await;
-    browser
-        .until("document.getElementById('confirm').open")
-        .await;
+    asks(&browser, true).await;
     tab_to(&browser, "#confirm-yes").await;
     browser.press("Enter").await;
     bench
