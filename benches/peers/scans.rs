@@ -64,10 +64,20 @@ fn detect(sides: &Sides<'_>, size: &Size, name: &str, share: f64, table: &mut Ta
     }
 }
 
+/// Reads a target table whole, so that neither side meets pages that only the other has in memory.
+fn warm(target: &str, name: &str) {
+    sql(
+        target,
+        &format!("copy (select * from {name} order by id) to '/dev/null'"),
+    );
+}
+
 /// Applies the changes of a table on both targets; returns the costs of diffmig and of the hand-written way.
 fn apply(sides: &Sides<'_>, name: &str) -> (Cost, Cost) {
-    let theirs = shell(&data::apply_by_hand(name, &sides.source, &sides.hand));
     let detection = sides.ours.detect(name);
+    warm(&sides.hand, name);
+    let theirs = shell(&data::apply_by_hand(name, &sides.source, &sides.hand));
+    warm(&sides.ours.target, name);
     let ours = sides.ours.run(&[
         "migrate",
         "--entities",

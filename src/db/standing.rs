@@ -108,7 +108,37 @@ pub async fn count_newer(connection: &mut Connection, statement: &Statement) -> 
     ))
 }
 
-/// Counts rows in one pass: all, those that pass, those that were written in a window.
+/// What one pass over a table has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// All rows.
+    pub relation: u64,
+    /// Those that pass.
+    pub passing: u64,
+    /// Where those of them lie that were written in a window, if that was asked.
+    pub newer: Option<Newer>,
+}
+
+/// Where the rows lie that were written in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newer {
+    /// The block of the first one; nothing when there is none.
+    pub first_block: Option<u32>,
+    /// How many blocks the table has; 0 when its rows lie in other tables.
+    pub blocks: u64,
+}
+
+impl Newer {
+    /// Returns the block from which on they are read: nothing when that is most of the table, which all workers
+    /// together read faster.
+    pub fn start(&self) -> Option<u32> {
+        let first = self.first_block?;
+        let before = u64::from(first);
+        (before > self.blocks / 2).then_some(first)
+    }
+}
+
+/// Counts rows in one pass; see [`SourceStatements::count_at_once`](super::statement::source::SourceStatements::count_at_once).
 ///
 /// # Errors
 /// The query fails.
@@ -116,15 +146,24 @@ pub async fn count_at_once(
     connection: &mut Connection,
     statement: &Statement,
     entity: &str,
-) -> Result<(u64, u64, u64)> {
-    let counts: (i64, i64, i64) = sqlx::query_as(statement.safe())
-        .persistent(false)
-        .fetch_one(connection)
-        .await
-        .map_err(|error| explain_rows(Side::Source, "counting rows", entity, &error))?;
-    let [all, passing, newer] =
-        [counts.0, counts.1, counts.2].map(|count| u64::try_from(count).unwrap_or(0));
-    Ok((all, passing, newer))
+) -> Result<Totals> {
+    let (all, passing, first, blocks): (i64, i64, Option<String>, Option<i64>) =
+        sqlx::query_as(statement.safe())
+            .persistent(false)
+            .fetch_one(connection)
+            .await
+            .map_err(|error| explain_rows(Side::Source, "counting rows", entity, &error))?;
+    // `(block,place)`
+    let block = |ctid: &str| ctid.trim_start_matches('(').split(',').next()?.parse().ok();
+    Ok(Totals {
+        relation: u64::try_from(all).unwrap_or(0),
+        passing: u64::try_from(passing).unwrap_or(0),
+        newer: blocks.map(|blocks| Newer {
+            // A place that cannot be read is one before all rows.
+            first_block: first.map(|ctid| block(&ctid).unwrap_or(0)),
+            blocks: u64::try_from(blocks).unwrap_or(0),
+        }),
+    })
 }
 
 /// Asks for two numbers.
@@ -152,6 +191,8 @@ pub enum Planner {
     Parallel,
     /// By an index: it names keys, of which there are fewer than a scan would look at.
     ByKey,
+    /// By walking along an index: it counts ranges of keys, and a bitmap would read the table as well.
+    ByRange,
     /// Groups are hashed, and no worker is asked: the planner takes every key for a group of its own, so it
     /// would sort them, and workers would only hand all rows over.
     Hashing,
@@ -165,11 +206,16 @@ pub async fn plan(side: Side, connection: &mut Connection, planner: Planner) -> 
     let sql = match planner {
         Planner::Usual => {
             "set local parallel_tuple_cost to default; set local parallel_setup_cost to default; \
-             set local enable_sort to default; set local enable_seqscan to default; set local max_parallel_workers_per_gather to default"
+             set local enable_sort to default; set local enable_seqscan to default; \
+             set local enable_bitmapscan to default; set local max_parallel_workers_per_gather to default"
         }
         Planner::Parallel => "set local parallel_tuple_cost = 0; set local parallel_setup_cost = 0",
         Planner::ByKey => {
             "set local enable_seqscan = off; set local max_parallel_workers_per_gather = 0"
+        }
+        Planner::ByRange => {
+            "set local enable_seqscan = off; set local enable_bitmapscan = off; \
+             set local max_parallel_workers_per_gather = 0"
         }
         Planner::Hashing => {
             "set local enable_sort = off; set local max_parallel_workers_per_gather = 0"

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod draft;
 pub mod explain;
 pub mod grants;
+pub mod key_range;
 pub mod knot;
 pub mod ledger;
 pub mod park;

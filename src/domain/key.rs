@@ -102,6 +102,19 @@ pub fn encode_field(
 pub struct Key(pub Vec<u8>);
 
 impl Key {
+    /// Encodes one integer.
+    pub fn of_integer(number: i64) -> Key {
+        Key(((number.cast_unsigned()) ^ (1 << 63))
+            .to_be_bytes()
+            .to_vec())
+    }
+
+    /// Returns the integer that the key is; `None` when it is no single integer, by its length.
+    pub fn integer(&self) -> Option<i64> {
+        let bytes = self.0.as_slice().try_into().ok()?;
+        Some((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
+    }
+
     /// Returns the binary field values of the key, one per key column.
     ///
     /// # Errors

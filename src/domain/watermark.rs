@@ -12,7 +12,7 @@ pub const FEWEST_SLICES: u64 = 7;
 /// Into how many slices the keys of a large entity are cut: a full read of one of four weeks' nights.
 pub const MOST_SLICES: u64 = 28;
 /// From how many rows on a slice gets smaller than a seventh.
-const SLICE_ROWS: u64 = 50_000;
+const SLICE_ROWS: u64 = 25_000;
 /// Below so many rows a full read costs no more than thinking about it.
 pub const FEW_ROWS: i64 = 1_000;
 /// How far a horizon may lie back, in transactions; comparison by age is ambiguous from 2^31 on.

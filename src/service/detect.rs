@@ -5,6 +5,7 @@ mod full;
 mod gone;
 pub mod ledger_rows;
 pub mod merge;
+mod ranges;
 mod shortcut;
 pub mod sink;
 mod slice;

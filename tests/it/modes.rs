@@ -4,6 +4,7 @@
 
 mod concurrent;
 mod parts;
+mod ranges;
 mod standby;
 mod stored;
 

@@ -46,6 +46,21 @@ fn readable(sql: &str) -> String {
 /// Every statement of an entity with its name; the writer is fixed, so the text is too.
 fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
     let mut all = reading(entity);
+    let source = SourceStatements::new(entity);
+    let ranges = [(1, 9), (10, 99)];
+    // Only where no filter has a say.
+    let by_range = [
+        (
+            "source: keys counted by ranges",
+            source.range_counts(&ranges),
+        ),
+        (
+            "source: keys of some ranges as bits",
+            source.range_bits(&ranges),
+        ),
+    ];
+    let by_range = by_range.into_iter();
+    all.extend(by_range.filter_map(|(name, it)| Some((name, text(it?)))));
     all.extend(writing(entity));
     all
 }
@@ -99,7 +114,31 @@ fn reading(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
             text(source.newer(Since::Written(Window {
                 horizon: 4_294_967_290,
                 next_xid: 4_294_967_300,
+                server_version: 130_000,
             }))),
+        ),
+        (
+            "source: since a horizon, on PostgreSQL 14",
+            text(source.newer(Since::Written(Window {
+                horizon: 4_294_967_290,
+                next_xid: 4_294_967_300,
+                server_version: 140_000,
+            }))),
+        ),
+        (
+            "source: since a horizon, from a block on",
+            text(
+                source
+                    .newer_from(
+                        Window {
+                            horizon: 7,
+                            next_xid: 9,
+                            server_version: 140_000,
+                        },
+                        41,
+                    )
+                    .unwrap(),
+            ),
         ),
         (
             "source: since a time",
@@ -107,6 +146,14 @@ fn reading(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
         ),
         ("source: keys", text(source.key_list())),
         ("source: keys as bits", text(source.key_bits().unwrap())),
+        (
+            "ledger: keys counted by ranges",
+            text(ledger::range_counts(entity, &[(1, 9), (10, 99)]).unwrap()),
+        ),
+        (
+            "ledger: keys of some ranges as bits",
+            text(ledger::range_bits(entity, &[(1, 9), (10, 99)]).unwrap()),
+        ),
         (
             "source: slice",
             text(source.slice(Some(&key(3)), Some(&key(8))).unwrap()),

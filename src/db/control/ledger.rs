@@ -92,25 +92,32 @@ pub async fn added(
     .map_err(failed("counting a ledger"))
 }
 
-/// Returns how many rows a ledger has: those that were counted once, and those that batches added since.
-///
-/// `None` when they were never counted, or some batch did not say what it added.
+/// How many rows a ledger has, as far as it is known without counting them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct KnownRows {
+    /// All rows: those that were counted once, and those that batches added since.
+    pub all: i64,
+    /// Those that stand for a source row; nothing when batches came since they were counted.
+    pub live: Option<i64>,
+}
+
+/// Returns how many rows a ledger has; `None` when they were never counted, or some batch did not say what it added.
 ///
 /// # Errors
 /// The query fails.
-pub async fn row_count(connection: &mut Connection, entity: &str) -> Result<Option<i64>> {
-    let count: Option<Option<i64>> = answered(
-        sqlx::query_scalar(
-            "select w.ledger_rows + (select case when count(*) = count(b.ledger_rows) \
-               then coalesce(sum(b.ledger_rows), 0)::bigint end \
+pub async fn row_count(connection: &mut Connection, entity: &str) -> Result<Option<KnownRows>> {
+    answered(
+        sqlx::query_as(
+            "select w.ledger_rows + b.added as all, case when b.batches = 0 then w.live_rows end as live \
+             from diffmig.watermark w cross join lateral (select count(*) as batches, \
+               case when count(*) = count(b.ledger_rows) then coalesce(sum(b.ledger_rows), 0)::bigint end as added \
                from diffmig.session s join diffmig.batch b using (session_id) \
-               where s.number > w.session_number and b.entity = w.entity) \
-             from diffmig.watermark w where w.entity = $1",
+               where s.number > w.session_number and b.entity = w.entity) b \
+             where w.entity = $1 and w.ledger_rows is not null and b.added is not null",
         )
         .bind(entity)
         .fetch_optional(connection),
     )
     .await
-    .map_err(failed("counting a ledger"))?;
-    Ok(count.flatten())
+    .map_err(failed("counting a ledger"))
 }

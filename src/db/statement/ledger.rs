@@ -1,6 +1,7 @@
 //! Statements over the ledger of one entity.
 
 use super::apply::is_there;
+use super::key_range::{self, KeyRange};
 use super::source::newer::{bits, bounds};
 use super::source::{key_arrays, key_literals};
 use super::{Statement, key_names, stored_key_equality};
@@ -23,11 +24,12 @@ pub fn ledger_table(entity: &str) -> String {
 /// The rows of which more is to say than that they are applied; few, and they have an index of their own.
 const IS_SPECIAL: &str = "(outcome <> 'applied' or deleted_at is not null or pending)";
 
-/// Indexes the rows that are not simply applied.
+/// Indexes the rows that are not simply applied, with all it takes to count them. Rows that are gone are kept, so in
+/// time they become many; by their outcome they lie apart from those that are set aside.
 pub fn create_index(entity: &ResolvedEntity) -> Statement {
     let keys = key_names(entity.source.key.len()).join(", ");
     Statement::new(format!(
-        "create index if not exists {} on {} ({keys}) where {IS_SPECIAL}",
+        "create index if not exists {} on {} (outcome, {keys}) include (deleted_at, pending) where {IS_SPECIAL}",
         quote_identifier(&format!("{}_special", ledger_table(&entity.name))),
         ledger_name(&entity.name)
     ))
@@ -81,6 +83,9 @@ pub(super) const LETTER: &str = "(case \
 
 /// The rows that stand for a source row: all but those with the letter `d`.
 const IS_LIVE: &str = "(deleted_at is null or outcome not in ('applied', 'conflicted'))";
+
+/// The other rows, in terms of the index of special ones.
+const IS_GONE: &str = "outcome in ('applied', 'conflicted') and deleted_at is not null";
 
 /// Reads the ledger in key order: key, row hash, [`LETTER`].
 pub fn read(entity: &ResolvedEntity) -> Statement {
@@ -145,7 +150,8 @@ pub fn read_slice(
 pub fn read_open(entity: &ResolvedEntity) -> Statement {
     read_where(
         entity,
-        &format!(" where outcome <> 'applied' and {IS_LIVE}"),
+        // `applied` is the first outcome, so that the others are one range of the index.
+        &format!(" where outcome > 'applied' and {IS_SPECIAL} and {IS_LIVE}"),
     )
 }
 
@@ -167,10 +173,24 @@ pub fn key_bits(entity: &ResolvedEntity) -> Option<Statement> {
     })
 }
 
+/// Counts the keys of each range that stand for a source row; only for one integer.
+pub fn range_counts(entity: &ResolvedEntity, ranges: &[KeyRange]) -> Option<Statement> {
+    let ledger = ledger_name(&entity.name);
+    let gone = format!("{ledger} where {IS_GONE}");
+    (entity.key_types() == [KeyType::Integer])
+        .then(|| key_range::counts("k0", &ledger, Some(&gone), ranges))
+}
+
+/// The keys of some ranges that stand for a source row as bits, as [`key_bits`].
+pub fn range_bits(entity: &ResolvedEntity, ranges: &[KeyRange]) -> Option<Statement> {
+    (entity.key_types() == [KeyType::Integer])
+        .then(|| key_range::bits("k0", &ledger_name(&entity.name), Some(IS_LIVE), ranges))
+}
+
 /// Counts the rows that stand for no source row any more.
 pub fn count_gone(entity: &ResolvedEntity) -> Statement {
     Statement::new(format!(
-        "select count(*) from {} where {IS_SPECIAL} and not {IS_LIVE}",
+        "select count(*) from {} where {IS_GONE}",
         ledger_name(&entity.name)
     ))
 }
@@ -194,10 +214,14 @@ pub(super) fn is_disputed(alias: &str) -> String {
     format!("coalesce({alias}.applied_hash = {DISPUTED} and {alias}.target_xmin is null, false)")
 }
 
-/// Tells whether any key is marked so.
+/// Tells whether any key is marked so. Only adoptions mark them, and are never forgotten; without one nothing is
+/// read, since the ledger keeps every row that is gone.
 pub fn has_disputed(entity: &str) -> Statement {
     Statement::new(format!(
-        "select exists (select from {} l where {IS_SPECIAL} and {})",
+        "select exists (select from diffmig.session s join diffmig.batch b using (session_id) \
+         where s.command = 'adopt' and b.entity = {}) \
+         and exists (select from {} l where {IS_SPECIAL} and {})",
+        quote_literal(entity),
         ledger_name(entity),
         is_disputed("l")
     ))

@@ -23,6 +23,8 @@ pub struct SourceStatements {
     projection: Option<String>,
     layout: String,
     alias: String,
+    /// The table that the rows lie in, when they are not computed.
+    table: Option<String>,
     relation: String,
     from: String,
     filter: Option<String>,
@@ -85,6 +87,7 @@ impl SourceStatements {
             projection: None,
             layout: layout(entity),
             alias,
+            table: entity.source.own_table().map(QualifiedName::sql),
             key_fields: keys.len(),
             relation,
             from,

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::db::control::{detection, watermark};
 use crate::db::server::Connection;
 use crate::db::source::{self, Snapshot};
-use crate::db::standing::count_at_once;
+use crate::db::standing::{Newer, Totals, count_at_once};
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
 use crate::db::statement::source::newer::Window;
@@ -77,6 +77,7 @@ impl Pass<'_> {
         Window {
             horizon: watermark.horizon,
             next_xid: self.snapshot.clock().next_xid,
+            server_version: self.context.catalogs.0.server_version,
         }
     }
 }
@@ -202,7 +203,7 @@ async fn detect(
 async fn compare(
     full: &Full<'_>,
     hands: &mut Hands,
-    choice: (Choice, Option<u64>),
+    choice: (Choice, Option<Newer>),
     counts: &mut DetectionCounts,
     sink: &mut ChangeSink<'_>,
 ) -> Result<Watermark> {
@@ -258,13 +259,6 @@ async fn compare(
     Ok(watermark)
 }
 
-struct Totals {
-    relation: u64,
-    passing: u64,
-    /// Rows that were written since the watermark, where they were counted.
-    newer: Option<u64>,
-}
-
 /// Counts the source relation, with and without the rows that the mapping leaves out.
 async fn count_source(
     reader: &mut Connection,
@@ -273,12 +267,7 @@ async fn count_source(
     window: Option<Window>,
 ) -> Result<Totals> {
     if let Some(statement) = statements.count_at_once(window) {
-        let (relation, passing, newer) = count_at_once(reader, &statement, &entity.name).await?;
-        return Ok(Totals {
-            relation,
-            passing,
-            newer: window.map(|_| newer),
-        });
+        return count_at_once(reader, &statement, &entity.name).await;
     }
     let relation = source::count(reader, &statements.count_relation(), &entity.name).await?;
     let passing = if entity.may_filter() {

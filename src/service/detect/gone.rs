@@ -1,6 +1,7 @@
 //! Finds the keys that are gone by comparing the sets of keys, without reading a row.
 
 use super::entity::Hands;
+use super::ranges;
 use super::shortcut::{Findings, Shortcut, unreadable};
 use crate::db::TupleStream;
 use crate::db::server::Connection;
@@ -29,6 +30,9 @@ pub(super) async fn find(
     findings: &mut Findings<'_, '_>,
 ) -> Result<Difference> {
     let rows = live.max(findings.counts.source_rows);
+    if let Some(difference) = ranges::find(shortcut, hands, rows, findings).await? {
+        return Ok(difference);
+    }
     let bits = shortcut.statements.key_bits();
     match (bits, ledger::key_bits(shortcut.entity)) {
         (Some(source), Some(known)) if few_buckets(shortcut, hands, rows).await? => {
@@ -156,13 +160,18 @@ async fn next_bits(stream: &mut TupleStream<'_>) -> Result<Option<(i64, u64)>> {
 }
 
 /// Reads all buckets of a side, in order.
-async fn buckets(
+pub(super) async fn buckets(
     side: Side,
     connection: &mut Connection,
     statement: &Statement,
-    label: String,
+    planner: Planner,
+    entity: &str,
 ) -> Result<Vec<(i64, u64)>> {
-    plan(side, connection, Planner::Hashing).await?;
+    plan(side, connection, planner).await?;
+    let label = match side {
+        Side::Source => format!("the keys of {entity}"),
+        Side::Target => format!("the ledger of {entity}"),
+    };
     let mut buckets = Vec::new();
     {
         let mut stream = TupleStream::open(side, connection, statement, label).await?;
@@ -183,14 +192,20 @@ async fn by_bits(
     findings: &mut Findings<'_, '_>,
 ) -> Result<Difference> {
     let name = &shortcut.entity.name;
-    let labels = (
-        format!("the keys of {name}"),
-        format!("the ledger of {name}"),
-    );
+    let planner = Planner::Hashing;
     let (source, ledger) = tokio::try_join!(
-        buckets(Side::Source, &mut hands.reader, statements.0, labels.0),
-        buckets(Side::Target, &mut hands.target, statements.1, labels.1)
+        buckets(Side::Source, &mut hands.reader, statements.0, planner, name),
+        buckets(Side::Target, &mut hands.target, statements.1, planner, name)
     )?;
+    compare_bits(source, ledger, findings).await
+}
+
+/// Merges buckets of keys, which rise.
+pub(super) async fn compare_bits(
+    source: Vec<(i64, u64)>,
+    ledger: Vec<(i64, u64)>,
+    findings: &mut Findings<'_, '_>,
+) -> Result<Difference> {
     let mut difference = Difference {
         deleted: 0,
         arrived: 0,
@@ -207,10 +222,7 @@ async fn by_bits(
         let gone = there & !here;
         difference.deleted += u64::from(gone.count_ones());
         for bit in (0..64).filter(|bit| gone >> bit & 1 == 1) {
-            let number = (bucket << 6) | bit;
-            let mut key = Key::default();
-            encode_field(KeyType::Integer, Some(&number.to_be_bytes()), &mut key.0)
-                .map_err(unreadable(shortcut.entity))?;
+            let key = Key::of_integer((bucket << 6) | bit);
             findings.push(ChangeKind::Deleted, &key).await?;
         }
     }

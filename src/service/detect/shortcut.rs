@@ -10,7 +10,7 @@ use super::{gone, slice};
 use crate::db::control;
 use crate::db::server::Connection;
 use crate::db::source;
-use crate::db::standing::{Planner, begin_ledger_view, count_newer, end_ledger_view, plan};
+use crate::db::standing::{Newer, Planner, begin_ledger_view, count_newer, end_ledger_view, plan};
 use crate::db::statement::Statement;
 use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
@@ -50,12 +50,27 @@ pub(super) struct Findings<'a, 'c> {
     pub sink: &'a mut ChangeSink<'c>,
     /// Keys that are in the source now, but not in the ledger's live rows.
     pub arrived: u64,
+    /// The same as integers, in no order; nothing when they are none, or more than are kept.
+    pub arrivals: Option<Vec<i64>>,
     /// The slice that is read in full afterwards, and the changed keys in it.
     pub slice: Option<Slice>,
     pub found: HashSet<Key>,
 }
 
+/// The most arrived keys that are kept, at 8 bytes each.
+const MOST_ARRIVALS: usize = 500_000;
+
 impl Findings<'_, '_> {
+    /// Notes a key that is in the source, but not in the ledger's live rows.
+    fn arrive(&mut self, key: &Key) {
+        self.arrived += 1;
+        let room = self.arrivals.take_if(|it| it.len() < MOST_ARRIVALS);
+        self.arrivals = room.zip(key.integer()).map(|(mut arrivals, number)| {
+            arrivals.push(number);
+            arrivals
+        });
+    }
+
     pub async fn push(&mut self, kind: ChangeKind, key: &Key) -> Result<()> {
         if self.slice.as_ref().is_some_and(|it| it.holds(key)) {
             self.found.insert(key.clone());
@@ -71,8 +86,8 @@ pub(super) struct Shortcut<'a> {
     pub statements: &'a SourceStatements,
     pub basis: &'a Basis,
     pub mode: ReadMode,
-    /// How many rows were written since the watermark, where that was counted.
-    pub newer: Option<u64>,
+    /// Where the rows lie that were written since the watermark, if that is known.
+    pub newer: Option<Newer>,
 }
 
 /// A reason to read everything after all.
@@ -118,6 +133,7 @@ impl Shortcut<'_> {
             counts,
             sink,
             arrived: 0,
+            arrivals: Some(Vec::new()),
             slice,
             found: HashSet::new(),
         };
@@ -190,14 +206,12 @@ impl Shortcut<'_> {
         };
         let passing = findings.counts.source_rows - findings.counts.filtered;
         let limit = MANY_ROWS.max(passing / MANY_OF);
-        match self.newer {
-            Some(0) => return Ok(None),
-            Some(newer) if newer > limit => return Ok(too_many(limit)),
-            _ => {}
+        if self.newer.is_some_and(|it| it.first_block.is_none()) {
+            return Ok(None);
         }
         let side = Side::Source;
-        plan(side, &mut hands.reader, Planner::Parallel).await?;
-        let statement = self.statements.newer(since);
+        let (statement, planner) = self.newer_rows(since);
+        plan(side, &mut hands.reader, planner).await?;
         let name = &self.entity.name;
         let stream = source::rows(&mut hands.reader, &statement, name).await?;
         let mut rows = SourceRows::new(stream, RowShape::new(self.entity), name);
@@ -231,6 +245,19 @@ impl Shortcut<'_> {
         self.judge_page(&mut hands.target, &page, true, findings)
             .await?;
         Ok(None)
+    }
+
+    /// How the rows since the watermark are read best.
+    fn newer_rows(&self, since: Since) -> (Statement, Planner) {
+        let start = self.newer.as_ref().and_then(Newer::start);
+        let tail = match (since, start) {
+            (Since::Written(window), Some(block)) => self.statements.newer_from(window, block),
+            _ => None,
+        };
+        match tail {
+            Some(statement) => (statement, Planner::Usual),
+            None => (self.statements.newer(since), Planner::Parallel),
+        }
     }
 
     /// Reads the rows that are set aside, whenever they were changed.
@@ -283,7 +310,7 @@ impl Shortcut<'_> {
         plan(Side::Target, target, Planner::Usual).await?;
         for (key, hash) in page {
             let Some(row) = known.get(key) else {
-                findings.arrived += 1;
+                findings.arrive(key);
                 findings.counts.new += 1;
                 findings.push(ChangeKind::New, key).await?;
                 continue;
@@ -295,7 +322,7 @@ impl Shortcut<'_> {
             match verdict {
                 // What did not change is what is left at the end.
                 Verdict::Unchanged => continue,
-                Verdict::Returned => findings.arrived += 1,
+                Verdict::Returned => findings.arrive(key),
                 _ => {}
             }
             verdict.count(findings.counts);
@@ -313,17 +340,7 @@ impl Shortcut<'_> {
             // What was changed before is not known, so neither is what is gone.
             return Ok(self.unchanged(passing, findings));
         }
-        let target = &mut hands.target;
-        let row_count = control::ledger::row_count(target, &self.entity.name).await?;
-        let statement = match row_count {
-            Some(_) => ledger::count_gone(self.entity),
-            None => ledger::count_live(self.entity),
-        };
-        let counted = source::count_on(Side::Target, target, &statement).await?;
-        let live = match row_count.map(u64::try_from) {
-            Some(Ok(all)) => all.saturating_sub(counted),
-            _ => counted,
-        };
+        let live = live_rows(&mut hands.target, self.entity).await?;
         let Some(deleted) = deletions(live, findings.arrived, passing) else {
             return Ok(contradiction());
         };
@@ -385,6 +402,23 @@ impl Shortcut<'_> {
         findings.counts.reading.rows_read += both.rows.row_count();
         Ok(missed)
     }
+}
+
+/// Counts the ledger rows that stand for a source row, or knows how many the last session left.
+async fn live_rows(target: &mut Connection, entity: &ResolvedEntity) -> Result<u64> {
+    let known = control::ledger::row_count(target, &entity.name).await?;
+    if let Some(live) = known.and_then(|it| it.live) {
+        return Ok(u64::try_from(live).unwrap_or(0));
+    }
+    let statement = match known {
+        Some(_) => ledger::count_gone(entity),
+        None => ledger::count_live(entity),
+    };
+    let counted = source::count_on(Side::Target, target, &statement).await?;
+    Ok(match known.map(|it| u64::try_from(it.all)) {
+        Some(Ok(all)) => all.saturating_sub(counted),
+        _ => counted,
+    })
 }
 
 fn too_many(limit: u64) -> Refusal {

@@ -237,10 +237,11 @@ impl Run<'_> {
     /// Detects and applies once; after an outage it is simply done again, since the ledger says what is left.
     async fn work(&self) -> Result<MigrateReport> {
         let first = self.control.lock().await.take();
-        let control = &mut match first {
+        let mut own = match first {
             Some(control) => control,
             None => self.context.target.open().await?,
         };
+        let control = &mut own;
         let entities = self.context.select(&self.request.selection)?;
         let plan = plan_of(self.context, &self.request.selection)?;
         ledger_rows::forget_counts(control, self.writer.session_number).await?;
@@ -290,6 +291,7 @@ impl Run<'_> {
         snapshot.release().await?;
         // Before the last word of the session, so that this stays the last.
         ending::forget_old(self.context, control, self.request.keep_days).await;
+        self.context.target.leave(own);
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
         Ok(MigrateReport {
             session_id,
@@ -380,7 +382,8 @@ impl Run<'_> {
             }
             ReadMode::Full => None,
             ReadMode::Xmin | ReadMode::Timestamp => {
-                ledger_rows::row_count(control, &entity.name).await?
+                let known = ledger_rows::row_count(control, &entity.name).await?;
+                known.map(|it| it.all)
             }
         };
         detection::ledger_counts(control, &ledger::outcomes(entity, row_count)).await

@@ -2,6 +2,7 @@
 
 use super::super::Statement;
 use super::super::content::sampled;
+use super::super::key_range::{self, KeyRange};
 use super::{SourceStatements, ordered};
 use crate::domain::identifier::{QualifiedName, quote_literal};
 use crate::domain::key::{Key, KeyFault, KeyType};
@@ -14,7 +15,27 @@ pub struct Window {
     pub horizon: i64,
     /// The first one that the snapshot does not know.
     pub next_xid: i64,
+    /// `server_version_num` of the source.
+    pub server_version: i32,
 }
+
+impl Window {
+    /// Tells whether the server is 14 or newer: it hashes a long list that a value is looked for in, and reads a
+    /// table from a block on without looking at those before.
+    fn is_14(&self) -> bool {
+        self.server_version >= 140_000
+    }
+
+    /// Lists the transactions where that is the faster way to ask for them.
+    fn listed(&self) -> Option<Vec<String>> {
+        let few = (0..=LISTED).contains(&(self.next_xid - self.horizon));
+        let numbers = (self.horizon..self.next_xid).map(|xid| (xid & 0xffff_ffff).to_string());
+        (self.is_14() && few).then(|| numbers.collect())
+    }
+}
+
+/// The most transactions that are listed one by one.
+const LISTED: i64 = 2_000;
 
 /// From where on rows are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,29 +68,43 @@ impl SourceStatements {
         Some(format!("({column} >= {lower} or {column} is null)"))
     }
 
-    /// Counts the rows of the entity's own table in one pass: all, those that pass, and of these those that were
-    /// written in a window; `None` when other tables have a say.
+    /// The rows of [`SourceStatements::newer`] where none of them lies before a block of the table; `None` when the
+    /// server would look at all blocks nevertheless.
+    pub fn newer_from(&self, window: Window, block: u32) -> Option<Statement> {
+        let (alias, newer) = (&self.alias, xmin_condition(&self.alias, window));
+        let condition = format!("{alias}.ctid >= '({block},0)'::tid and {newer}");
+        window.is_14().then(|| self.select(Some(condition)))
+    }
+
+    /// Counts the rows of the entity's own table in one pass: all, and those that pass; then where the first of these
+    /// lies that was written in a window, and how many blocks the table has. `None` when other tables have a say.
     pub fn count_at_once(&self, window: Option<Window>) -> Option<Statement> {
         if self.from != self.relation {
             return None;
         }
-        let passing = self.filter.as_deref();
-        let newer = window.map(|window| xmin_condition(&self.alias, window));
-        let count = |conditions: &[Option<&str>]| {
-            let conditions: Vec<String> = conditions
-                .iter()
-                .flatten()
-                .map(|it| format!("({it})"))
-                .collect();
-            match conditions.is_empty() {
-                true => "count(*)".to_owned(),
-                false => format!("count(*) filter (where {})", conditions.join(" and ")),
+        let filtered = |conditions: &[&str]| match conditions {
+            [] => String::new(),
+            _ => format!(" filter (where {})", conditions.join(" and ")),
+        };
+        let passing: Vec<&str> = self.filter.as_deref().into_iter().collect();
+        let passing: Vec<String> = passing.iter().map(|it| format!("({it})")).collect();
+        let mut conditions: Vec<&str> = passing.iter().map(String::as_str).collect();
+        let passing = filtered(&conditions);
+        let (first, blocks) = match (window, &self.table) {
+            (Some(window), Some(table)) => {
+                let newer = xmin_condition(&self.alias, window);
+                conditions.push(&newer);
+                let first = format!("min({}.ctid){}", self.alias, filtered(&conditions));
+                let blocks = format!(
+                    "pg_catalog.pg_relation_size({}::regclass) / pg_catalog.current_setting('block_size')::bigint",
+                    quote_literal(table)
+                );
+                (first, blocks)
             }
+            _ => ("null".to_owned(), "null::bigint".to_owned()),
         };
         Some(Statement::new(format!(
-            "select count(*), {}, {} from {}",
-            count(&[passing]),
-            count(&[passing, newer.as_deref()]),
+            "select count(*), count(*){passing}, ({first})::text, {blocks} from {}",
             self.relation
         )))
     }
@@ -122,6 +157,28 @@ impl SourceStatements {
         ))
     }
 
+    /// Counts the keys of each range, which an index of them answers alone; only for one integer of a table whose
+    /// rows all pass.
+    pub fn range_counts(&self, ranges: &[KeyRange]) -> Option<Statement> {
+        let key = self.indexed_key()?;
+        Some(key_range::counts(key, &self.relation, None, ranges))
+    }
+
+    /// The keys of some ranges as bits, as [`SourceStatements::key_bits`].
+    pub fn range_bits(&self, ranges: &[KeyRange]) -> Option<Statement> {
+        let key = self.indexed_key()?;
+        Some(key_range::bits(key, &self.relation, None, ranges))
+    }
+
+    fn indexed_key(&self) -> Option<&str> {
+        match self.keys.as_slice() {
+            [(key, KeyType::Integer)] if self.filter.is_none() && self.from == self.relation => {
+                Some(key)
+            }
+            _ => None,
+        }
+    }
+
     /// A sample of the keys of the entity's own table, in key order.
     pub fn key_sample(&self, percent: f64) -> Statement {
         Statement::new(format!(
@@ -162,7 +219,15 @@ impl SourceStatements {
 ///
 /// Transaction numbers have no order in SQL. `age()` has one, but may not run in parallel workers; their four
 /// bytes in network order compare like the numbers, and wrap where those do.
+///
+/// A number that is looked for in a list costs the server half of that, where it hashes the list.
 fn xmin_condition(alias: &str, window: Window) -> String {
+    if window.next_xid == window.horizon {
+        return "false".to_owned();
+    }
+    if let Some(listed) = window.listed() {
+        return format!("({alias}.xmin = any ('{{{}}}'::xid[]))", listed.join(","));
+    }
     let [low, high] = [window.horizon, window.next_xid].map(|xid| xid & 0xffff_ffff);
     let word = if low <= high { "and" } else { "or" };
     let xmin = format!("pg_catalog.xidsend({alias}.xmin)");

@@ -156,6 +156,112 @@ from "e"."sent_at") * 1000)::bigint end
 from "public"."shop_entry" as "e"
 where (pg_catalog.xidsend("e".xmin) >= '\xfffffffa'::bytea or pg_catalog.xidsend("e".xmin) <= '\x00000004'::bytea) order by "e"."id"
 
+-- source: since a horizon, on PostgreSQL 14
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where ("e".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "e"."id"
+
+-- source: since a horizon, from a block on
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where "e".ctid >= '(41,0)'::tid and ("e".xmin = any ('{7,8}'::xid[])) order by "e"."id"
+
 -- source: since a time
 select "e"."id"::bigint, case
 when (case
@@ -215,6 +321,24 @@ from "public"."shop_entry" as "e" order by "e"."id"
 -- source: keys as bits
 select "e"."id"::bigint >> 6, bit_or(1::bigint << ("e"."id"::bigint & 63)::integer)
 from "public"."shop_entry" as "e" group by 1
+
+-- ledger: keys counted by ranges
+select r.place, (select count(*)
+from diffmig."ledger_entries"
+where k0 >= r.low and k0 <= r.high) - (select count(*)
+from diffmig."ledger_entries"
+where outcome in ('applied', 'conflicted') and deleted_at is not null and k0 >= r.low and k0 <= r.high)
+from rows
+from (pg_catalog.unnest('{1,10}'::bigint[]),
+pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place)
+
+-- ledger: keys of some ranges as bits
+select k.key >> 6, bit_or(1::bigint << (k.key & 63)::integer)
+from rows
+from (pg_catalog.unnest('{1,10}'::bigint[]),
+pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place) cross join lateral (select k0::bigint as key
+from diffmig."ledger_entries"
+where k0 >= r.low and k0 <= r.high and (deleted_at is null or outcome not in ('applied', 'conflicted')) offset 0) k group by 1
 
 -- source: slice
 select "e"."id"::bigint, case
@@ -382,7 +506,7 @@ when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
 when outcome = 'held' then case
 when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
 from diffmig."ledger_entries"
-where outcome <> 'applied' and (deleted_at is null or outcome not in ('applied', 'conflicted')) order by k0
+where outcome > 'applied' and (outcome <> 'applied' or deleted_at is not null or pending) and (deleted_at is null or outcome not in ('applied', 'conflicted')) order by k0
 
 -- ledger: keys as bits
 select k0 >> 6, bit_or(1::bigint << (k0 & 63)::integer)
@@ -397,7 +521,7 @@ where (deleted_at is null or outcome not in ('applied', 'conflicted'))
 -- ledger: count what is gone
 select count(*)
 from diffmig."ledger_entries"
-where (outcome <> 'applied' or deleted_at is not null or pending) and not (deleted_at is null or outcome not in ('applied', 'conflicted'))
+where outcome in ('applied', 'conflicted') and deleted_at is not null
 
 -- ledger: count by outcome, all rows
 with g as materialized (select key
@@ -435,6 +559,22 @@ where l.outcome <> 'applied'),
 (1000 - count(*)) + count(*)
 from diffmig."ledger_entries"
 where (outcome <> 'applied' or deleted_at is not null or pending)
+
+-- source: keys counted by ranges
+select r.place, (select count(*)
+from "public"."shop_entry" as "e"
+where "e"."id" >= r.low and "e"."id" <= r.high)
+from rows
+from (pg_catalog.unnest('{1,10}'::bigint[]),
+pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place)
+
+-- source: keys of some ranges as bits
+select k.key >> 6, bit_or(1::bigint << (k.key & 63)::integer)
+from rows
+from (pg_catalog.unnest('{1,10}'::bigint[]),
+pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place) cross join lateral (select "e"."id"::bigint as key
+from "public"."shop_entry" as "e"
+where "e"."id" >= r.low and "e"."id" <= r.high offset 0) k group by 1
 
 -- stage: create
 drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 text, c1 bigint, c1e text, c2 bigint, c3 text, c4 text, c5 text, c6 bool, c7 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows

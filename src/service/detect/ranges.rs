@@ -1,0 +1,210 @@
+//! Finds the keys that are gone where few of them are: keys are counted by ranges, which an index answers alone, and
+//! only the ranges that have lost some are looked into.
+
+use super::entity::Hands;
+use super::gone::{Difference, buckets, compare_bits};
+use super::shortcut::{Findings, Shortcut};
+use crate::db::control::ledger::has_key;
+use crate::db::standing::{Planner, bounds};
+use crate::db::statement::key_range::KeyRange;
+use crate::db::statement::{Statement, ledger};
+use crate::domain::catalog::RelationKind;
+use crate::domain::connection::Side;
+use crate::error::Result;
+use crate::service::parting::cuts;
+use std::collections::BTreeMap;
+
+/// With fewer rows all keys are compared at once.
+const FEW_ROWS: u64 = 20_000;
+/// About how many rows a range has; fewer cost more looks into the index, more have to be looked into.
+const RANGE_ROWS: u64 = 512;
+/// The most ranges.
+const MOST_RANGES: u64 = 16_384;
+/// How much wider than the number of rows the span of the keys may be to be cut evenly.
+const SPARSE: u64 = 8;
+/// Of all rows at most one in so many may lie in ranges that have lost some.
+const LOOKED_INTO: u64 = 4;
+
+/// Places with numbers, or buckets with bits.
+type Pairs = Vec<(i64, u64)>;
+
+/// Stores the keys that only the ledger has, and counts those that only the source has; `None` when it is better
+/// to compare all keys.
+pub(super) async fn find(
+    shortcut: &Shortcut<'_>,
+    hands: &mut Hands,
+    rows: u64,
+    findings: &mut Findings<'_, '_>,
+) -> Result<Option<Difference>> {
+    let name = &shortcut.entity.name;
+    let Some(arrivals) = findings.arrivals.take() else {
+        return Ok(None);
+    };
+    if rows < FEW_ROWS || !is_indexed(shortcut) || !has_key(&mut hands.target, name).await? {
+        return Ok(None);
+    }
+    let Some(ranges) = ranges(shortcut, hands, rows).await? else {
+        return Ok(None);
+    };
+    let counting = (
+        shortcut.statements.range_counts(&ranges),
+        ledger::range_counts(shortcut.entity, &ranges),
+    );
+    let Some((source, known)) = both_sides(hands, counting, name).await? else {
+        return Ok(None);
+    };
+    let mut arrived = BTreeMap::<i64, u64>::new();
+    for key in &arrivals {
+        *arrived.entry(place_of(&ranges, *key)).or_default() += 1;
+    }
+    let (mut lossy, mut inside, mut arrived_outside) = (Vec::new(), 0, 0);
+    for ((place, here), (_, known)) in source.into_iter().zip(known) {
+        let arrived = arrived.get(&place).copied().unwrap_or(0);
+        if here == known + arrived {
+            arrived_outside += arrived;
+            continue;
+        }
+        inside += known;
+        let range = usize::try_from(place - 1).ok();
+        lossy.extend(range.and_then(|range| ranges.get(range)));
+    }
+    if inside > rows / LOOKED_INTO {
+        return Ok(None);
+    }
+    let looking = (
+        shortcut.statements.range_bits(&lossy),
+        ledger::range_bits(shortcut.entity, &lossy),
+    );
+    let Some((source, known)) = both_sides(hands, looking, name).await? else {
+        return Ok(None);
+    };
+    let mut difference = compare_bits(source, known, findings).await?;
+    // Where the numbers agree, every key that the ledger knows is still there: all others had arrived.
+    difference.arrived += arrived_outside;
+    Ok(Some(difference))
+}
+
+/// Tells whether an index of the key answers for the whole source.
+fn is_indexed(shortcut: &Shortcut<'_>) -> bool {
+    let source = &shortcut.entity.source;
+    let table = source.own_table();
+    let table = table.and_then(|name| shortcut.pass.context.catalogs.0.table(name));
+    match (table, source.key.as_slice()) {
+        (Some(table), [(column, _)]) => {
+            table.kind == RelationKind::Table && table.is_unique(column)
+        }
+        _ => false,
+    }
+}
+
+/// Asks both sides for pairs of numbers, and sorts them.
+async fn both_sides(
+    hands: &mut Hands,
+    statements: (Option<Statement>, Option<Statement>),
+    entity: &str,
+) -> Result<Option<(Pairs, Pairs)>> {
+    let (Some(source), Some(known)) = statements else {
+        return Ok(None);
+    };
+    let planner = Planner::ByRange;
+    tokio::try_join!(
+        buckets(Side::Source, &mut hands.reader, &source, planner, entity),
+        buckets(Side::Target, &mut hands.target, &known, planner, entity)
+    )
+    .map(Some)
+}
+
+/// Returns the place, from 1 on, of the range that holds a key.
+fn place_of(ranges: &[KeyRange], key: i64) -> i64 {
+    i64::try_from(ranges.partition_point(|range| range.0 <= key)).unwrap_or(0)
+}
+
+/// Cuts all integers into ranges of about as many rows each.
+async fn ranges(
+    shortcut: &Shortcut<'_>,
+    hands: &mut Hands,
+    rows: u64,
+) -> Result<Option<Vec<KeyRange>>> {
+    let (Some(source), Some(known)) = (
+        shortcut.statements.key_bounds(),
+        ledger::key_bounds(shortcut.entity),
+    ) else {
+        return Ok(None);
+    };
+    let (one, other) = tokio::try_join!(
+        bounds(Side::Source, &mut hands.reader, &source),
+        bounds(Side::Target, &mut hands.target, &known)
+    )?;
+    let (first, last) = (one.0.min(other.0), one.1.max(other.1));
+    let wanted = (rows / RANGE_ROWS).clamp(1, MOST_RANGES);
+    if last.abs_diff(first) / SPARSE <= rows {
+        return Ok(Some(evenly(first, last, wanted)));
+    }
+    let (pass, entity) = (shortcut.pass, shortcut.entity);
+    let wanted = usize::try_from(wanted).unwrap_or(1);
+    let reader = &mut hands.reader;
+    let sampled = cuts(
+        pass.context,
+        entity,
+        shortcut.statements,
+        reader,
+        rows,
+        wanted,
+    )
+    .await?;
+    let starts = sampled.iter().filter_map(|key| key.integer());
+    Ok(Some(between(starts)))
+}
+
+/// Cuts all integers at even distances between two of them.
+fn evenly(first: i64, last: i64, wanted: u64) -> Vec<KeyRange> {
+    let width = i64::try_from(last.abs_diff(first) / wanted + 1).unwrap_or(i64::MAX);
+    let starts = (1..wanted).map_while(|nth| {
+        let nth = i64::try_from(nth).ok()?;
+        first.checked_add(width.checked_mul(nth)?)
+    });
+    between(starts.take_while(|start| *start <= last))
+}
+
+/// All integers, cut before each of these, which rise.
+fn between(starts: impl Iterator<Item = i64>) -> Vec<KeyRange> {
+    let mut ranges = Vec::new();
+    let mut low = i64::MIN;
+    for start in starts {
+        if start > low {
+            ranges.push((low, start - 1));
+            low = start;
+        }
+    }
+    ranges.push((low, i64::MAX));
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_integer_is_in_one_range() {
+        let all = [
+            evenly(1, 5_000_000, 9_765),
+            evenly(i64::MIN, i64::MAX, 16_384),
+            evenly(-3, -3, 4),
+            evenly(i64::MAX - 10, i64::MAX, 64),
+            between([5, 5, i64::MAX].into_iter()),
+            between(std::iter::empty()),
+        ];
+        for ranges in all {
+            assert_eq!(ranges.first().map(|it| it.0), Some(i64::MIN));
+            assert_eq!(ranges.last().map(|it| it.1), Some(i64::MAX));
+            for pair in ranges.windows(2) {
+                assert_eq!(pair[0].1 + 1, pair[1].0);
+            }
+            for key in [i64::MIN, -3, 0, 1, 5, 4_999_999, i64::MAX] {
+                let place = usize::try_from(place_of(&ranges, key)).unwrap();
+                let (low, high) = ranges[place - 1];
+                assert!(low <= key && key <= high, "{key} in {low}..={high}");
+            }
+        }
+    }
+}

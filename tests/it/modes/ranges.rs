@@ -1,0 +1,95 @@
+//! Keys that are gone, found by counting ranges of keys.
+
+use super::{counts, found};
+use crate::support::Bench;
+use diffmig::domain::connection::Side;
+
+const TARGET: &str =
+    "create table items (id uuid primary key, name text, check (name <> 'refused'));";
+
+const MAPPING: &str = r#"
+[entities.items]
+source = "item"
+target = "items"
+delete = "delete"
+columns = { name = "name" }
+"#;
+
+/// Rows with these keys, migrated, with some rows set aside and some tombstones.
+async fn stock(keys: &str) -> Bench {
+    let source = format!(
+        "create table item (id bigint primary key, name text);
+         insert into item select key, 'item' from (select {keys} as key from generate_series(1, 24000) n) k;
+         update item set name = 'refused' where id in (select id from item order by id limit 3 offset 700);"
+    );
+    let bench = Bench::with_tables(&source, TARGET, MAPPING).await;
+    bench.migrate_with(&[], 3).await;
+    let gone =
+        "delete from item where id in (select id from item order by id limit 40 offset 9000)";
+    bench.on(Side::Source, gone).await;
+    bench.migrate_with(&["--mode", "full"], 3).await;
+    // Vacuumed as autovacuum would, so that xmin mode has a table to look at that is not all new.
+    bench.on(Side::Source, "vacuum analyze item").await;
+    bench
+}
+
+/// How often the source's index was looked into.
+async fn looks(bench: &Bench) -> i64 {
+    bench
+        .in_source(
+            "select coalesce(sum(idx_scan), 0)::bigint from pg_stat_user_indexes where indexrelname = 'item_pkey'",
+        )
+        .await
+}
+
+/// Loses and gains rows, among them keys that had been gone, and compares what `xmin` and `full` say.
+async fn lose_and_gain(bench: &Bench, lost: &str) {
+    bench
+        .on(
+            Side::Source,
+            &format!(
+                "create table gone as select id from item where {lost};
+                 delete from item where id in (select id from gone);
+                 delete from item where name = 'refused' and id = (select min(id) from item where name = 'refused');
+                 insert into item select min(id) + 1, 'arrived' from gone having not exists
+                   (select from item where id = (select min(id) + 1 from gone));
+                 insert into item select max(id) + 1, 'last' from item;
+                 update item set name = 'other' where id in (select id from item order by id limit 5 offset 300);"
+            ),
+        )
+        .await;
+    let before = looks(bench).await;
+    let (_, _, new, modified, deleted) = bench.found("xmin").await;
+    let looked = looks(bench).await - before;
+    let all = bench.found("full").await;
+    assert_eq!((all.2, all.3, all.4), (new, modified, deleted), "{lost}");
+    assert!(deleted > 1, "{deleted}");
+    assert!(looked > 20, "it looked into {looked} ranges");
+    // What is gone is really gone afterwards, and nothing else.
+    let limit = format!("items={deleted}");
+    let applied = ["--mode", "xmin", "--allow-deletes", &limit];
+    bench.migrate_with(&applied, 3).await;
+    let end = bench.detect("full").await;
+    assert_eq!(
+        counts(&end),
+        found("full", end["rowsRead"].as_i64().unwrap(), 0, 0, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_lie_close_are_counted_in_even_ranges() {
+    let bench = stock("n - 12000").await;
+    lose_and_gain(&bench, "id % 500 = 7").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_with_huge_gaps_are_counted_in_ranges_of_a_sample() {
+    let keys =
+        "case when n <= 12000 then n::bigint * 700000000000000 - 9000000000000000000 else n end";
+    let bench = stock(keys).await;
+    lose_and_gain(
+        &bench,
+        "id % 500 = 0 and id > 0 or id = (select min(id) from item)",
+    )
+    .await;
+}
