@@ -48,7 +48,7 @@ fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
     let mut all = reading(entity);
     let source = SourceStatements::new(entity);
     let ranges = [(1, 9), (10, 99)];
-    // Only where no filter has a say.
+    // The source's only where no filter has a say.
     let by_range = [
         (
             "source: keys counted by ranges",
@@ -59,6 +59,7 @@ fn statements(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
             source.range_bits(&ranges),
         ),
     ];
+    all.extend(newer(&source));
     let by_range = by_range.into_iter();
     all.extend(by_range.filter_map(|(name, it)| Some((name, text(it?)))));
     all.extend(writing(entity));
@@ -100,6 +101,24 @@ fn text(statement: Statement) -> String {
     statement.as_str().to_owned()
 }
 
+/// The statements that read rows that were written since a horizon, by the server's version.
+fn newer(source: &SourceStatements) -> Vec<(&'static str, String)> {
+    let window = |server_version| Window {
+        horizon: 4_294_967_290,
+        next_xid: 4_294_967_300,
+        server_version,
+    };
+    let since = |version| text(source.newer(Since::Written(window(version))));
+    vec![
+        ("source: since a horizon", since(130_000)),
+        ("source: since a horizon, on PostgreSQL 14", since(140_000)),
+        (
+            "source: since a horizon, from a block on",
+            text(source.newer_from(window(140_000), 41).unwrap()),
+        ),
+    ]
+}
+
 /// The statements that read the source and the ledger.
 fn reading(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
     let source = SourceStatements::new(entity);
@@ -110,50 +129,11 @@ fn reading(entity: &ResolvedEntity) -> Vec<(&'static str, String)> {
             text(source.range(&key(1), &key(9)).unwrap()),
         ),
         (
-            "source: since a horizon",
-            text(source.newer(Since::Written(Window {
-                horizon: 4_294_967_290,
-                next_xid: 4_294_967_300,
-                server_version: 130_000,
-            }))),
-        ),
-        (
-            "source: since a horizon, on PostgreSQL 14",
-            text(source.newer(Since::Written(Window {
-                horizon: 4_294_967_290,
-                next_xid: 4_294_967_300,
-                server_version: 140_000,
-            }))),
-        ),
-        (
-            "source: since a horizon, from a block on",
-            text(
-                source
-                    .newer_from(
-                        Window {
-                            horizon: 7,
-                            next_xid: 9,
-                            server_version: 140_000,
-                        },
-                        41,
-                    )
-                    .unwrap(),
-            ),
-        ),
-        (
             "source: since a time",
             text(source.newer(Since::Time(chrono::DateTime::UNIX_EPOCH))),
         ),
         ("source: keys", text(source.key_list())),
         ("source: keys as bits", text(source.key_bits().unwrap())),
-        (
-            "ledger: keys counted by ranges",
-            text(ledger::range_counts(entity, &[(1, 9), (10, 99)]).unwrap()),
-        ),
-        (
-            "ledger: keys of some ranges as bits",
-            text(ledger::range_bits(entity, &[(1, 9), (10, 99)]).unwrap()),
-        ),
         (
             "source: slice",
             text(source.slice(Some(&key(3)), Some(&key(8))).unwrap()),

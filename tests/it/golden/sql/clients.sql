@@ -78,126 +78,6 @@ from "public"."shop_client" as "c"
 left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
 where ((NOT "c"."archived")) and ("c"."id") >= ('1'::bigint) and ("c"."id") <= ('9'::bigint) order by "c"."id"
 
--- source: since a horizon
-select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
-'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\x0b'),
-''),
-'(unnamed)'))::text, case
-when (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
-''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
-when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
-'0')))::text) is null then '23502|NULL in a required column|client_no'
-when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
-when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\x0b'),
-''),
-'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
-when (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end) is not null and not ((case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
-when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
-when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
-when isfinite("c"."created_at") then (extract(epoch
-from "c"."created_at") * 1000)::bigint end
-from "public"."shop_client" as "c"
-left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
-where ((NOT "c"."archived")) and (pg_catalog.xidsend("c".xmin) >= '\xfffffffa'::bytea or pg_catalog.xidsend("c".xmin) <= '\x00000004'::bytea) order by "c"."id"
-
--- source: since a horizon, on PostgreSQL 14
-select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
-'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\x0b'),
-''),
-'(unnamed)'))::text, case
-when (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
-''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
-when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
-'0')))::text) is null then '23502|NULL in a required column|client_no'
-when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
-when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\x0b'),
-''),
-'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
-when (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end) is not null and not ((case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
-when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
-when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
-when isfinite("c"."created_at") then (extract(epoch
-from "c"."created_at") * 1000)::bigint end
-from "public"."shop_client" as "c"
-left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
-where ((NOT "c"."archived")) and ("c".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "c"."id"
-
--- source: since a horizon, from a block on
-select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
-'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\x0b'),
-''),
-'(unnamed)'))::text, case
-when (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
-''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
-when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
-'0')))::text) is null then '23502|NULL in a required column|client_no'
-when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
-when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
-E' \t\n\r\f\x0b'),
-''),
-'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
-when (case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end) is not null and not ((case
-when ("c"."sex")::text is null then null else case ("c"."sex")::text
-when '0' then 'female'
-when '1' then 'male'
-when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
-when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
-when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
-when isfinite("c"."created_at") then (extract(epoch
-from "c"."created_at") * 1000)::bigint end
-from "public"."shop_client" as "c"
-left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
-where ((NOT "c"."archived")) and "c".ctid >= '(41,0)'::tid and ("c".xmin = any ('{7,8}'::xid[])) order by "c"."id"
-
 -- source: since a time
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
 '0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
@@ -249,24 +129,6 @@ select "c"."id"::bigint >> 6, bit_or(1::bigint << ("c"."id"::bigint & 63)::integ
 from "public"."shop_client" as "c"
 left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
 where ((NOT "c"."archived")) group by 1
-
--- ledger: keys counted by ranges
-select r.place, (select count(*)
-from diffmig."ledger_clients"
-where k0 >= r.low and k0 <= r.high) - (select count(*)
-from diffmig."ledger_clients"
-where outcome in ('applied', 'conflicted') and deleted_at is not null and k0 >= r.low and k0 <= r.high)
-from rows
-from (pg_catalog.unnest('{1,10}'::bigint[]),
-pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place)
-
--- ledger: keys of some ranges as bits
-select k.key >> 6, bit_or(1::bigint << (k.key & 63)::integer)
-from rows
-from (pg_catalog.unnest('{1,10}'::bigint[]),
-pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place) cross join lateral (select k0::bigint as key
-from diffmig."ledger_clients"
-where k0 >= r.low and k0 <= r.high and (deleted_at is null or outcome not in ('applied', 'conflicted')) offset 0) k group by 1
 
 -- source: slice
 select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
@@ -463,6 +325,126 @@ where l.outcome <> 'applied'),
 (1000 - count(*)) + count(*)
 from diffmig."ledger_clients"
 where (outcome <> 'applied' or deleted_at is not null or pending)
+
+-- source: since a horizon
+select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\x0b'),
+''),
+'(unnamed)'))::text, case
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
+''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text) is null then '23502|NULL in a required column|client_no'
+when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
+when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\x0b'),
+''),
+'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end) is not null and not ((case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
+when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
+when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("c"."created_at") then (extract(epoch
+from "c"."created_at") * 1000)::bigint end
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) and (pg_catalog.xidsend("c".xmin) >= '\xfffffffa'::bytea or pg_catalog.xidsend("c".xmin) <= '\x00000004'::bytea) order by "c"."id"
+
+-- source: since a horizon, on PostgreSQL 14
+select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\x0b'),
+''),
+'(unnamed)'))::text, case
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
+''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text) is null then '23502|NULL in a required column|client_no'
+when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
+when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\x0b'),
+''),
+'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end) is not null and not ((case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
+when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
+when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("c"."created_at") then (extract(epoch
+from "c"."created_at") * 1000)::bigint end
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) and ("c".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "c"."id"
+
+-- source: since a horizon, from a block on
+select "c"."id"::bigint, (('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text, ("c"."user_id")::bigint, ("c"."luthier_id")::bigint, ("c"."workshop_id")::bigint, (coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\x0b'),
+''),
+'(unnamed)'))::text, case
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown') then (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text end, (nullif(regexp_replace(("c"."phone")::text, '[^0-9]', '', 'g'),
+''))::text, ("c"."prefs")::text, (((NOT "c"."suspended")))::bool, (("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ((('CL-' || lpad(("c"."id")::text, greatest(6, length(("c"."id")::text)),
+'0')))::text) is null then '23502|NULL in a required column|client_no'
+when "c"."user_id" is null then '23502|NULL in a required column|profile_id'
+when ((coalesce(nullif(btrim(regexp_replace(((coalesce(("u"."first_name")::text, '') || ' ' || coalesce(("u"."last_name")::text, '')))::text, '\s+', ' ', 'g'),
+E' \t\n\r\f\x0b'),
+''),
+'(unnamed)'))::text) is null then '23502|NULL in a required column|full_name'
+when (case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end) is not null and not ((case
+when ("c"."sex")::text is null then null else case ("c"."sex")::text
+when '0' then 'female'
+when '1' then 'male'
+when '2' then 'other' else 'unknown' end end)::text in ('female', 'male', 'other', 'unknown')) then '22P02|not a label of the enum|sex'
+when ((((NOT "c"."suspended")))::bool) is null then '23502|NULL in a required column|is_active'
+when ((("c"."created_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|created_at' end)::text, case
+when isfinite("c"."created_at") then (extract(epoch
+from "c"."created_at") * 1000)::bigint end
+from "public"."shop_client" as "c"
+left join "public"."auth_user" as "u" on ("u"."id" = "c"."user_id")
+where ((NOT "c"."archived")) and "c".ctid >= '(41,0)'::tid and ("c".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "c"."id"
 
 -- stage: create
 drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 text, c1 bigint, c2 bigint, c3 bigint, c4 text, c5 text, c6 text, c7 jsonb, c8 bool, c9 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows

@@ -103,165 +103,6 @@ from "e"."sent_at") * 1000)::bigint end
 from "public"."shop_entry" as "e"
 where ("e"."id") >= ('1'::bigint) and ("e"."id") <= ('9'::bigint) order by "e"."id"
 
--- source: since a horizon
-select "e"."id"::bigint, case
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text end, (case
-when (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
-when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end) is not null and not ((case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
-when (case
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
-when "e"."target_id" is not null and (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
-when "e"."target_id" is null then '23502|NULL in a required column|target_id'
-when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
-when isfinite("e"."sent_at") then (extract(epoch
-from "e"."sent_at") * 1000)::bigint end
-from "public"."shop_entry" as "e"
-where (pg_catalog.xidsend("e".xmin) >= '\xfffffffa'::bytea or pg_catalog.xidsend("e".xmin) <= '\x00000004'::bytea) order by "e"."id"
-
--- source: since a horizon, on PostgreSQL 14
-select "e"."id"::bigint, case
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text end, (case
-when (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
-when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end) is not null and not ((case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
-when (case
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
-when "e"."target_id" is not null and (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
-when "e"."target_id" is null then '23502|NULL in a required column|target_id'
-when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
-when isfinite("e"."sent_at") then (extract(epoch
-from "e"."sent_at") * 1000)::bigint end
-from "public"."shop_entry" as "e"
-where ("e".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "e"."id"
-
--- source: since a horizon, from a block on
-select "e"."id"::bigint, case
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text end, (case
-when (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
-when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end) is not null and not ((case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
-when (case
-when (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
-when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
-when '11' then 'client'
-when '12' then 'profile'
-when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
-when "e"."target_id" is not null and (case
-when "e"."target_id" is not null then case ("e"."target_type_id")::text
-when '11' then 'clients'
-when '12' then 'profiles'
-when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
-when "e"."target_id" is null then '23502|NULL in a required column|target_id'
-when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
-when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
-when isfinite("e"."sent_at") then (extract(epoch
-from "e"."sent_at") * 1000)::bigint end
-from "public"."shop_entry" as "e"
-where "e".ctid >= '(41,0)'::tid and ("e".xmin = any ('{7,8}'::xid[])) order by "e"."id"
-
 -- source: since a time
 select "e"."id"::bigint, case
 when (case
@@ -321,24 +162,6 @@ from "public"."shop_entry" as "e" order by "e"."id"
 -- source: keys as bits
 select "e"."id"::bigint >> 6, bit_or(1::bigint << ("e"."id"::bigint & 63)::integer)
 from "public"."shop_entry" as "e" group by 1
-
--- ledger: keys counted by ranges
-select r.place, (select count(*)
-from diffmig."ledger_entries"
-where k0 >= r.low and k0 <= r.high) - (select count(*)
-from diffmig."ledger_entries"
-where outcome in ('applied', 'conflicted') and deleted_at is not null and k0 >= r.low and k0 <= r.high)
-from rows
-from (pg_catalog.unnest('{1,10}'::bigint[]),
-pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place)
-
--- ledger: keys of some ranges as bits
-select k.key >> 6, bit_or(1::bigint << (k.key & 63)::integer)
-from rows
-from (pg_catalog.unnest('{1,10}'::bigint[]),
-pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place) cross join lateral (select k0::bigint as key
-from diffmig."ledger_entries"
-where k0 >= r.low and k0 <= r.high and (deleted_at is null or outcome not in ('applied', 'conflicted')) offset 0) k group by 1
 
 -- source: slice
 select "e"."id"::bigint, case
@@ -559,6 +382,165 @@ where l.outcome <> 'applied'),
 (1000 - count(*)) + count(*)
 from diffmig."ledger_entries"
 where (outcome <> 'applied' or deleted_at is not null or pending)
+
+-- source: since a horizon
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where (pg_catalog.xidsend("e".xmin) >= '\xfffffffa'::bytea or pg_catalog.xidsend("e".xmin) <= '\x00000004'::bytea) order by "e"."id"
+
+-- source: since a horizon, on PostgreSQL 14
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where ("e".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "e"."id"
+
+-- source: since a horizon, from a block on
+select "e"."id"::bigint, case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end, (case
+when (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is not null then "e"."target_id" end)::bigint, (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end)::text, ("e"."author_id")::bigint, ("e"."subject")::text, ("e"."body")::text, ((left(("e"."body")::text, 50)))::text, ("e"."is_read")::bool, (("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz, (case
+when ("e"."target_type_id")::text not in ('11', '12', '14') then '22023|unknown code|target_kind'
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end) is not null and not ((case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket')) then '22P02|not a label of the enum|target_kind'
+when (case
+when (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text in ('client', 'profile', 'ticket') then (case
+when ("e"."target_type_id")::text is null then null else case ("e"."target_type_id")::text
+when '11' then 'client'
+when '12' then 'profile'
+when '14' then 'ticket' else null end end)::text end) is null then '23502|NULL in a required column|target_kind'
+when "e"."target_id" is not null and (case
+when "e"."target_id" is not null then case ("e"."target_type_id")::text
+when '11' then 'clients'
+when '12' then 'profiles'
+when '14' then 'tickets' end end) is null then '22023|unknown type of a generic reference|target_id'
+when "e"."target_id" is null then '23502|NULL in a required column|target_id'
+when char_length(("e"."subject")::text) > 100 then '22001|longer than the column|subject'
+when ((("e"."sent_at")::timestamp at time zone 'America/Denver')::timestamptz) is null then '23502|NULL in a required column|sent_at' end)::text, case
+when isfinite("e"."sent_at") then (extract(epoch
+from "e"."sent_at") * 1000)::bigint end
+from "public"."shop_entry" as "e"
+where "e".ctid >= '(41,0)'::tid and ("e".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "e"."id"
 
 -- source: keys counted by ranges
 select r.place, (select count(*)
