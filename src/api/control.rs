@@ -65,10 +65,10 @@ pub(super) async fn cancel(
 /// Go on with a session
 ///
 /// Takes a pause or cancel back that was not obeyed yet (200). A session that is paused, or whose process is gone, is
-/// taken up by this process (202), with the options of the body.
+/// taken up by this process (202), with the options of the body, or those it had before when there is no body.
 #[utoipa::path(post, path = "/api/migration/resume/{sessionId}", tag = "control",
     params(("sessionId" = Uuid, Path, description = "The session")),
-    request_body(content = Option<ExecuteRequest>, description = "Options, as for `execute`; may be left out"),
+    request_body(content = Option<ExecuteRequest>, description = "Options, as for `execute`; the session's own when left out"),
     responses(
         (status = 200, description = "The running session goes on", body = SignalReport),
         (status = 202, description = "This process has taken the session up", body = Started)))]
@@ -87,8 +87,12 @@ pub(super) async fn resume(
         let problem = "a session that goes on makes its own detection";
         return Err(Refusal::field("detectionId", problem));
     }
+    let begun = match body.is_said {
+        true => None,
+        false => sessions::request_of(&door.target, session_id).await?,
+    };
     drop(place);
-    let mut request = body.wanted.request();
+    let mut request = begun.unwrap_or_else(|| body.wanted.request());
     request.takes_up = Some(session_id);
     match door.runner.start(request).await {
         Ok(started) => Ok((StatusCode::ACCEPTED, Json(started)).into_response()),

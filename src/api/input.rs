@@ -52,6 +52,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Checked> FromRequestParts<S> for Aske
 pub(super) struct Wanted<T> {
     /// What it says.
     pub wanted: T,
+    /// Whether there was one.
+    pub is_said: bool,
 }
 
 impl<S: Send + Sync, T: DeserializeOwned + Default + Checked> FromRequest<S> for Wanted<T> {
@@ -65,6 +67,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default + Checked> FromRequest<S> for
         if raw.is_empty() {
             return Ok(Wanted {
                 wanted: T::default(),
+                is_said: false,
             });
         }
         if !typed.is_some_and(|it| is_json(it.as_bytes())) {
@@ -74,7 +77,10 @@ impl<S: Send + Sync, T: DeserializeOwned + Default + Checked> FromRequest<S> for
         }
         let wanted: T = read_json(&raw)?;
         wanted.check()?;
-        Ok(Wanted { wanted })
+        Ok(Wanted {
+            wanted,
+            is_said: raw.trim_ascii() != b"null",
+        })
     }
 }
 

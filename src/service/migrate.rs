@@ -14,6 +14,7 @@ pub mod hands;
 mod knot;
 mod lane;
 pub(crate) mod ledgers;
+pub(crate) mod options;
 pub mod preflight;
 pub mod reader;
 mod sequences;

@@ -1,6 +1,8 @@
 //! Sessions by id and by page, for front ends that may ask before anything was migrated.
 
 use super::lease::expire_dead;
+use super::migrate::MigrateRequest;
+use super::migrate::options::SessionOptions;
 use super::status::{SessionStatus, complete};
 use crate::db::control::schema::{Installed, look};
 use crate::db::control::session;
@@ -33,6 +35,20 @@ pub async fn find(target: &Server, session_id: Uuid) -> Result<Option<SessionSta
         return Ok(None);
     };
     read(&mut connection, session_id).await
+}
+
+/// Returns the request that goes on with a session as it was begun; `None` when that is not known.
+///
+/// # Errors
+/// The target cannot be read.
+pub async fn request_of(target: &Server, session_id: Uuid) -> Result<Option<MigrateRequest>> {
+    let Some(mut connection) = open_if_any(target).await? else {
+        return Ok(None);
+    };
+    let stored = session::options(&mut connection, session_id).await?;
+    // What another version wrote may not be understood.
+    let options = stored.and_then(|it| serde_json::from_value::<SessionOptions>(it).ok());
+    Ok(options.map(SessionOptions::request))
 }
 
 /// Reads one session with its steps.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod browser;
+mod deeds;
 mod scene;
 
 use crate::support::Bench;

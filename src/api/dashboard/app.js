@@ -24,7 +24,7 @@ const log = new Log();
 const chart = new Chart();
 
 /** What is known: the sessions, which of them is chosen, and its status. */
-const known = { sessions: [], hasList: false, chosen: null, session: null };
+const known = { sessions: [], older: null, hasList: false, chosen: null, session: null };
 let following = null;
 
 const isWorking = () => known.session !== null && isAtWork(known.session);
@@ -32,7 +32,12 @@ const isWorking = () => known.session !== null && isAtWork(known.session);
 async function readSessions() {
   const page = await client.get(`${API}/sessions?limit=${SESSIONS_SHOWN}`);
   const newest = known.sessions[0]?.sessionId;
-  known.sessions = page.sessions;
+  const numbers = page.sessions.map((it) => it.number);
+  const last = known.sessions[0]?.number ?? -1;
+  // The list is kept as long as the page joins on to it: not after a long sleep, and not when it is another database.
+  const joins = known.hasList && numbers.length > 0 && numbers[0] >= last && numbers[numbers.length - 1] <= last;
+  known.sessions = joins ? merge(known.sessions, page.sessions) : page.sessions;
+  if (!joins) known.older = page.nextCursor ?? null;
   known.hasList = true;
   const first = known.sessions[0];
   const wanted = new URLSearchParams(location.hash.slice(1)).get("session");
@@ -41,6 +46,28 @@ async function readSessions() {
   // Who watches the latest session wants to see the next one too.
   else if (first && (!known.chosen || (isNew && known.chosen === newest && !isWorking()))) choose(first.sessionId);
   show();
+}
+
+/** Both lists as one, the latest session first; the second list is the newer word. */
+function merge(before, now) {
+  const all = new Map([...before, ...now].map((session) => [session.sessionId, session]));
+  return [...all.values()].sort((one, other) => other.number - one.number);
+}
+
+/** Reads the sessions before those in the list. */
+async function readOlder() {
+  const button = byId("older");
+  button.disabled = true;
+  try {
+    const page = await client.get(`${API}/sessions?limit=${SESSIONS_SHOWN}&cursor=${known.older}`);
+    known.sessions = merge(known.sessions, page.sessions);
+    known.older = page.nextCursor ?? null;
+    show();
+  } catch (error) {
+    connection.report(error);
+  } finally {
+    button.disabled = false;
+  }
 }
 
 async function readSession() {
@@ -148,6 +175,7 @@ function step(by) {
 
 function show() {
   showSessions(known.sessions, known.chosen, choose);
+  byId("older").hidden = known.older === null;
   const { session } = known;
   byId("nothing").hidden = session !== null;
   byId("session").hidden = session === null;
@@ -212,6 +240,7 @@ connection.onchange = () => {
 };
 for (const deed of ["pause", "resume", "cancel"]) byId(deed).addEventListener("click", () => control(deed));
 byId("start").addEventListener("click", start);
+byId("older").addEventListener("click", readOlder);
 byId("help").addEventListener("click", dialogs.help);
 // Browsers allow few connections to a server: pages in the background do without their stream.
 document.addEventListener("visibilitychange", () => follow());

@@ -17,6 +17,10 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (5, include_str!("../../../migrations/0005_schema.sql")),
     (6, include_str!("../../../migrations/0006_api.sql")),
     (7, include_str!("../../../migrations/0007_operators.sql")),
+    (
+        8,
+        include_str!("../../../migrations/0008_session_options.sql"),
+    ),
 ];
 
 /// The tables of that schema; the ledgers are made as they are needed.

@@ -5,6 +5,7 @@ use super::lease::{fenced, holder};
 use crate::db::server::{Connection, answered};
 use crate::error::Result;
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// Proves the lease inside of a statement: a takeover waits for the row lock, and after it there is no row.
@@ -277,4 +278,21 @@ pub async fn steps(connection: &mut Connection, session_id: Uuid) -> Result<Vec<
     .fetch_all(connection))
     .await
     .map_err(failed("reading the steps"))
+}
+
+/// Reads how a session works; `None` when it is not known, as in a schema of an older version.
+///
+/// # Errors
+/// The query fails.
+pub async fn options(connection: &mut Connection, session_id: Uuid) -> Result<Option<Value>> {
+    let found: Option<Option<Value>> = answered(
+        sqlx::query_scalar(
+            "select nullif(to_jsonb(s) -> 'options', 'null') from diffmig.session s where s.session_id = $1",
+        )
+        .bind(session_id)
+        .fetch_optional(connection),
+    )
+    .await
+    .map_err(failed("reading the session"))?;
+    Ok(found.flatten())
 }

@@ -8,6 +8,7 @@ use crate::db::server::{Connection, answered};
 use crate::domain::request_key::RequestKey;
 use crate::domain::session::{Action, SessionState, Signal};
 use crate::error::{Error, Kind, Result};
+use serde_json::Value;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ pub struct NewSession<'a> {
     pub request_key: Option<&'a RequestKey>,
     /// The session that must be taken up; nothing for whichever there is, or a new one.
     pub takes_up: Option<Uuid>,
+    /// How it works.
+    pub options: Value,
 }
 
 /// How a session began.
@@ -138,10 +141,11 @@ async fn save(
 ) -> Result<(i32, i64, i64)> {
     answered(sqlx::query_as(
         "with begun as (insert into diffmig.session as old \
-           (session_id, command, state, mapping_digest, host, process_id, version, started_at) \
-           values ($1, $2, $7, $3, $4, $5, $6, now()) \
+           (session_id, command, state, mapping_digest, host, process_id, version, options, started_at) \
+           values ($1, $2, $7, $3, $4, $5, $6, $8, now()) \
            on conflict (session_id) do update set mapping_digest = excluded.mapping_digest, \
-           host = excluded.host, process_id = excluded.process_id, version = excluded.version returning number) \
+           host = excluded.host, process_id = excluded.process_id, version = excluded.version, \
+           options = excluded.options returning number) \
          select begun.number, count(b.number) as batches, coalesce(sum(b.rows_in), 0)::bigint as rows \
          from begun left join diffmig.batch b on b.session_id = $1 group by 1",
     )
@@ -152,6 +156,7 @@ async fn save(
     .bind(new.process_id)
     .bind(env!("CARGO_PKG_VERSION"))
     .bind(SessionState::FIRST.word())
+    .bind(&new.options)
     .fetch_one(connection))
     .await
     .map_err(failed("starting the session"))

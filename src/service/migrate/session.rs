@@ -4,6 +4,7 @@ use super::accounting::{EntityReport, MigrateReport, check};
 use super::budget::QuarantineBudget;
 use super::entity::Session;
 use super::hands::HandsPool;
+use super::options::SessionOptions;
 use super::waves::{self, Tallies, changes_of};
 use super::{MigrateRequest, final_state, plan_of};
 use super::{ending, ledgers, preflight, sequences, staleness, watermarks};
@@ -174,6 +175,7 @@ async fn begin(
         process_id: process_id(),
         request_key: request.request_key.as_ref(),
         takes_up: request.takes_up,
+        options: json!(SessionOptions::of(request)),
     };
     let started = state::begin(&mut control, lease.epoch, &new).await?;
     let id = started.session_id;

@@ -106,6 +106,40 @@ async fn a_session_of_the_api_obeys_the_command_line() {
 }
 
 #[tokio::test]
+async fn a_session_goes_on_as_it_was_begun_unless_somebody_says_otherwise() {
+    let bench = Bench::day1().await;
+    let served = bench.serve_with(&[], &[SLOW]);
+    let session_id = served.execute(&small());
+    assert_eq!(control(&served, "pause", &session_id).0, 200);
+    served.wait_for(&session_id, &["paused"]);
+    let (status, answer) = control(&served, "resume", &session_id);
+    assert_eq!(status, 202, "{answer}");
+    served.wait_for(&session_id, &DONE);
+    let mut target = bench.target().await;
+    let others = "select count(*) from diffmig.step where entity <> 'profiles'";
+    assert_eq!(number(&mut target, others).await, 0);
+    let sizes = "select count(*) from diffmig.batch where rows_in > 100";
+    assert_eq!(number(&mut target, sizes).await, 0);
+    wait_until_free(&bench).await;
+    // Sessions of the command line are no others.
+    let said = bench
+        .say(&[
+            "migrate",
+            "--exclude",
+            "blobs",
+            "--max-quarantine",
+            "5%",
+            "--keep-days",
+            "7",
+        ])
+        .await;
+    assert!(matches!(said.code, Some(0 | 3)), "{said:?}");
+    let asked = "select count(*) from diffmig.session where options @> \
+                 '{\"exclude\": [\"blobs\"], \"maxQuarantinedPercent\": 5, \"keepDays\": 7}'";
+    assert_eq!(number(&mut target, asked).await, 1);
+}
+
+#[tokio::test]
 async fn who_sees_a_session_completed_may_start_the_next_one() {
     let bench = Bench::day1().await;
     let served = bench.serve_with(&[], &[SLOW_TO_LEAVE]);

@@ -67,15 +67,20 @@ const TAKE_TIME: &str = "
         end loop;
     end $$";
 
+/// Lets every statement that writes a row of the target take a while.
+pub async fn take_time(bench: &Bench) {
+    sqlx::raw_sql(TAKE_TIME)
+        .execute(&mut bench.target().await)
+        .await
+        .unwrap();
+}
+
 /// A migration that takes a while; killed when it is dropped.
 pub struct Slow(pub Child);
 
 impl Slow {
     pub async fn start(bench: &Bench) -> Slow {
-        sqlx::raw_sql(TAKE_TIME)
-            .execute(&mut bench.target().await)
-            .await
-            .unwrap();
+        take_time(bench).await;
         let process = bench.spawn(&[
             "migrate",
             "-q",

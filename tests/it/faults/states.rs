@@ -33,6 +33,7 @@ const NEW: state::NewSession<'static> = state::NewSession {
     process_id: 1,
     request_key: None,
     takes_up: None,
+    options: serde_json::Value::Null,
 };
 
 /// What a holder may do after it has begun; the last of them ends its work.
