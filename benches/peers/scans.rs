@@ -64,20 +64,23 @@ fn detect(sides: &Sides<'_>, size: &Size, name: &str, share: f64, table: &mut Ta
     }
 }
 
-/// Reads a target table whole, so that neither side meets pages that only the other has in memory.
-fn warm(target: &str, name: &str) {
-    sql(
-        target,
-        &format!("copy (select * from {name} order by id) to '/dev/null'"),
-    );
+/// Reads tables of a target whole, so that neither side meets pages that only the other has in memory.
+fn warm(target: &str, tables: &[String]) {
+    for table in tables {
+        sql(
+            target,
+            &format!("copy (select * from {table} order by 1) to '/dev/null'"),
+        );
+    }
 }
 
 /// Applies the changes of a table on both targets; returns the costs of diffmig and of the hand-written way.
 fn apply(sides: &Sides<'_>, name: &str) -> (Cost, Cost) {
     let detection = sides.ours.detect(name);
-    warm(&sides.hand, name);
+    warm(&sides.hand, &[name.to_owned()]);
     let theirs = shell(&data::apply_by_hand(name, &sides.source, &sides.hand));
-    warm(&sides.ours.target, name);
+    let ledger = format!("diffmig.ledger_{name}");
+    warm(&sides.ours.target, &[ledger, name.to_owned()]);
     let ours = sides.ours.run(&[
         "migrate",
         "--entities",

@@ -18,7 +18,7 @@ pub struct Stand {
 fn options(name: &str) -> ServerOptions {
     // Checkpoints and vacuums come when the bench asks for them, not in the middle of somebody's turn.
     let settings = [
-        ("shared_buffers", "512MB"),
+        ("shared_buffers", "2GB"),
         ("max_wal_size", "16GB"),
         ("checkpoint_timeout", "1h"),
         ("autovacuum", "off"),

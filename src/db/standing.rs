@@ -108,6 +108,22 @@ pub async fn count_newer(connection: &mut Connection, statement: &Statement) -> 
     ))
 }
 
+/// Tells whether other tables of the source inherit from one: their rows are read with it, but not by its indexes.
+///
+/// # Errors
+/// The query fails.
+pub async fn has_children(connection: &mut Connection, table: i64) -> Result<bool> {
+    answered(
+        sqlx::query_scalar(
+            "select exists (select from pg_catalog.pg_inherits where inhparent::bigint = $1)",
+        )
+        .bind(table)
+        .fetch_one(connection),
+    )
+    .await
+    .map_err(failed)
+}
+
 /// What one pass over a table has counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {

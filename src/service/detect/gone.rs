@@ -61,7 +61,7 @@ async fn few_buckets(shortcut: &Shortcut<'_>, hands: &mut Hands, rows: u64) -> R
 }
 
 /// The most buckets of a side that are kept, at 16 bytes each.
-const MOST_BUCKETS: u64 = 1_000_000;
+pub(super) const MOST_BUCKETS: u64 = 1_000_000;
 
 struct Keys<'c> {
     stream: TupleStream<'c>,

@@ -2,13 +2,13 @@
 //! only the ranges that have lost some are looked into.
 
 use super::entity::Hands;
-use super::gone::{Difference, buckets, compare_bits};
+use super::gone::{Difference, MOST_BUCKETS, buckets, compare_bits};
 use super::shortcut::{Findings, Shortcut};
 use crate::db::control::ledger::has_key;
-use crate::db::standing::{Planner, bounds};
+use crate::db::standing::{Planner, bounds, has_children};
 use crate::db::statement::key_range::KeyRange;
 use crate::db::statement::{Statement, ledger};
-use crate::domain::catalog::RelationKind;
+use crate::domain::catalog::{RelationKind, Table};
 use crate::domain::connection::Side;
 use crate::error::Result;
 use crate::service::parting::cuts;
@@ -40,7 +40,13 @@ pub(super) async fn find(
     let Some(arrivals) = findings.arrivals.take() else {
         return Ok(None);
     };
-    if rows < FEW_ROWS || !is_indexed(shortcut) || !has_key(&mut hands.target, name).await? {
+    let indexed = indexed_table(shortcut).filter(|_| rows >= FEW_ROWS);
+    let Some(table) = indexed else {
+        return Ok(None);
+    };
+    if has_children(&mut hands.reader, table.oid).await?
+        || !has_key(&mut hands.target, name).await?
+    {
         return Ok(None);
     }
     let Some(ranges) = ranges(shortcut, hands, rows).await? else {
@@ -58,17 +64,24 @@ pub(super) async fn find(
         *arrived.entry(place_of(&ranges, *key)).or_default() += 1;
     }
     let (mut lossy, mut inside, mut arrived_outside) = (Vec::new(), 0, 0);
+    let mut most_buckets = 0;
     for ((place, here), (_, known)) in source.into_iter().zip(known) {
         let arrived = arrived.get(&place).copied().unwrap_or(0);
         if here == known + arrived {
             arrived_outside += arrived;
             continue;
         }
-        inside += known;
         let range = usize::try_from(place - 1).ok();
-        lossy.extend(range.and_then(|range| ranges.get(range)));
+        let Some(range) = range.and_then(|range| ranges.get(range)) else {
+            return Ok(None);
+        };
+        inside += known;
+        most_buckets += (known + arrived)
+            .max(here)
+            .min(range.1.abs_diff(range.0) / 64 + 2);
+        lossy.push(*range);
     }
-    if inside > rows / LOOKED_INTO {
+    if inside > rows / LOOKED_INTO || most_buckets > MOST_BUCKETS {
         return Ok(None);
     }
     let looking = (
@@ -84,17 +97,20 @@ pub(super) async fn find(
     Ok(Some(difference))
 }
 
-/// Tells whether an index of the key answers for the whole source.
-fn is_indexed(shortcut: &Shortcut<'_>) -> bool {
+/// Returns the table whose index of the key answers for all its rows.
+fn indexed_table<'a>(shortcut: &'a Shortcut<'_>) -> Option<&'a Table> {
     let source = &shortcut.entity.source;
-    let table = source.own_table();
-    let table = table.and_then(|name| shortcut.pass.context.catalogs.0.table(name));
-    match (table, source.key.as_slice()) {
-        (Some(table), [(column, _)]) => {
-            table.kind == RelationKind::Table && table.is_unique(column)
-        }
-        _ => false,
-    }
+    let table = shortcut
+        .pass
+        .context
+        .catalogs
+        .0
+        .table(source.own_table()?)?;
+    let [(column, _)] = source.key.as_slice() else {
+        return None;
+    };
+    let answers = table.kind == RelationKind::Table && table.is_unique(column);
+    answers.then_some(table)
 }
 
 /// Asks both sides for pairs of numbers, and sorts them.
