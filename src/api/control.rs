@@ -7,6 +7,7 @@ use super::input::{SessionId, Wanted};
 use crate::domain::session::Signal;
 use crate::error::Kind;
 use crate::service::control::{SignalReport, signal};
+use crate::service::migrate::MigrateRequest;
 use crate::service::sessions;
 use crate::service::status::SessionStatus;
 use axum::Json;
@@ -62,6 +63,18 @@ pub(super) async fn cancel(
     send(&door, session_id, Signal::Cancel).await.map(Json)
 }
 
+/// How a session works, when nobody says it anew.
+async fn begun_so(door: &Door, session_id: Uuid) -> Answer<Option<MigrateRequest>> {
+    sessions::request_of(&door.target, session_id)
+        .await
+        .map_err(|error| match error.kind() {
+            Kind::ControlState => {
+                Refusal::conflict("options_unknown", error.what()).of_session(session_id)
+            }
+            _ => error.into(),
+        })
+}
+
 /// Go on with a session
 ///
 /// Takes a pause or cancel back that was not obeyed yet (200). A session that is paused, or whose process is gone, is
@@ -89,7 +102,7 @@ pub(super) async fn resume(
     }
     let begun = match body.is_said {
         true => None,
-        false => sessions::request_of(&door.target, session_id).await?,
+        false => begun_so(&door, session_id).await?,
     };
     drop(place);
     let mut request = begun.unwrap_or_else(|| body.wanted.request());

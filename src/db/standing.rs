@@ -108,20 +108,46 @@ pub async fn count_newer(connection: &mut Connection, statement: &Statement) -> 
     ))
 }
 
-/// Tells whether other tables of the source inherit from one: their rows are read with it, but not by its indexes.
+/// What a server knows of an integer key and the index of it.
+#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+pub struct IndexedKey {
+    /// Whether a valid index of the key alone has every row that a query of the table reads.
+    has_all: bool,
+    relpages: i32,
+    relallvisible: i32,
+    correlation: Option<f64>,
+    /// Keys that part the rows into slices of about the same size; none when the table was never analysed.
+    pub histogram: Option<Vec<i64>>,
+}
+
+impl IndexedKey {
+    /// Tells whether walking along the index does not jump about in the table: nearly all pages are known to be
+    /// visible, so that they are not looked at, or the rows lie in the order of the key.
+    pub fn is_walked_easily(&self) -> bool {
+        let is_visible =
+            self.relpages > 0 && i64::from(self.relallvisible) * 10 >= i64::from(self.relpages) * 9;
+        self.has_all && (is_visible || self.correlation.is_some_and(|it| it.abs() >= 0.9))
+    }
+}
+
+/// Looks how a table's rows can be counted by ranges of an integer key; `None` when there is no such table.
 ///
 /// # Errors
 /// The query fails.
-pub async fn has_children(connection: &mut Connection, table: i64) -> Result<bool> {
+pub async fn indexed_key(
+    side: Side,
+    connection: &mut Connection,
+    table: &str,
+    column: &str,
+) -> Result<Option<IndexedKey>> {
     answered(
-        sqlx::query_scalar(
-            "select exists (select from pg_catalog.pg_inherits where inhparent::bigint = $1)",
-        )
-        .bind(table)
-        .fetch_one(connection),
+        sqlx::query_as(include_str!("catalog/indexed_key.sql"))
+            .bind(table)
+            .bind(column)
+            .fetch_optional(connection),
     )
     .await
-    .map_err(failed)
+    .map_err(|error| explain(side, "looking at the index of the key", &error))
 }
 
 /// What one pass over a table has counted.
@@ -138,7 +164,9 @@ pub struct Totals {
 /// Where the rows lie that were written in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Newer {
-    /// The block of the first one; nothing when there is none.
+    /// How many there are.
+    pub rows: u64,
+    /// The block of the first one, if it is known.
     pub first_block: Option<u32>,
     /// How many blocks the table has; 0 when its rows lie in other tables.
     pub blocks: u64,
@@ -150,7 +178,7 @@ impl Newer {
     pub fn start(&self) -> Option<u32> {
         let first = self.first_block?;
         let before = u64::from(first);
-        (before > self.blocks / 2).then_some(first)
+        (self.blocks > 0 && before > self.blocks / 2).then_some(first)
     }
 }
 
@@ -163,20 +191,20 @@ pub async fn count_at_once(
     statement: &Statement,
     entity: &str,
 ) -> Result<Totals> {
-    let (all, passing, first, blocks): (i64, i64, Option<String>, Option<i64>) =
-        sqlx::query_as(statement.safe())
-            .persistent(false)
-            .fetch_one(connection)
-            .await
-            .map_err(|error| explain_rows(Side::Source, "counting rows", entity, &error))?;
+    type Row = (i64, i64, Option<i64>, Option<String>, Option<i64>);
+    let (all, passing, newer, first, blocks): Row = sqlx::query_as(statement.safe())
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(|error| explain_rows(Side::Source, "counting rows", entity, &error))?;
     // `(block,place)`
     let block = |ctid: &str| ctid.trim_start_matches('(').split(',').next()?.parse().ok();
     Ok(Totals {
         relation: u64::try_from(all).unwrap_or(0),
         passing: u64::try_from(passing).unwrap_or(0),
-        newer: blocks.map(|blocks| Newer {
-            // A place that cannot be read is one before all rows.
-            first_block: first.map(|ctid| block(&ctid).unwrap_or(0)),
+        newer: newer.zip(blocks).map(|(newer, blocks)| Newer {
+            rows: u64::try_from(newer).unwrap_or(0),
+            first_block: first.and_then(|ctid| block(&ctid)),
             blocks: u64::try_from(blocks).unwrap_or(0),
         }),
     })

@@ -7,7 +7,7 @@ use super::status::{SessionStatus, complete};
 use crate::db::control::schema::{Installed, look};
 use crate::db::control::session;
 use crate::db::server::{Connection, Server};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use uuid::Uuid;
 
 /// Opens the control schema, if there is one.
@@ -40,15 +40,20 @@ pub async fn find(target: &Server, session_id: Uuid) -> Result<Option<SessionSta
 /// Returns the request that goes on with a session as it was begun; `None` when that is not known.
 ///
 /// # Errors
-/// The target cannot be read.
+/// The target cannot be read, or what it says is not understood (exit 17).
 pub async fn request_of(target: &Server, session_id: Uuid) -> Result<Option<MigrateRequest>> {
     let Some(mut connection) = open_if_any(target).await? else {
         return Ok(None);
     };
-    let stored = session::options(&mut connection, session_id).await?;
-    // What another version wrote may not be understood.
-    let options = stored.and_then(|it| serde_json::from_value::<SessionOptions>(it).ok());
-    Ok(options.map(SessionOptions::request))
+    let Some(stored) = session::options(&mut connection, session_id).await? else {
+        return Ok(None);
+    };
+    // Going on with less than was said could mean more entities, or no limits.
+    let options = serde_json::from_value::<SessionOptions>(stored).map_err(|_| {
+        let what = "another version of diffmig wrote how the session works: say it in the body";
+        Error::new(Kind::ControlState, what)
+    })?;
+    Ok(Some(options.request()))
 }
 
 /// Reads one session with its steps.

@@ -32,11 +32,12 @@ const isWorking = () => known.session !== null && isAtWork(known.session);
 async function readSessions() {
   const page = await client.get(`${API}/sessions?limit=${SESSIONS_SHOWN}`);
   const newest = known.sessions[0]?.sessionId;
-  const numbers = page.sessions.map((it) => it.number);
-  const last = known.sessions[0]?.number ?? -1;
   // The list is kept as long as the page joins on to it: not after a long sleep, and not when it is another database.
-  const joins = known.hasList && numbers.length > 0 && numbers[0] >= last && numbers[numbers.length - 1] <= last;
-  known.sessions = joins ? merge(known.sessions, page.sessions) : page.sessions;
+  const joins = page.sessions.some((it) => it.sessionId === newest);
+  // Of what the page spans it is the last word: who is missing there was forgotten.
+  const oldest = page.sessions.at(-1)?.number ?? 0;
+  const before = joins ? known.sessions.filter((it) => it.number < oldest) : [];
+  known.sessions = [...page.sessions, ...before];
   if (!joins) known.older = page.nextCursor ?? null;
   known.hasList = true;
   const first = known.sessions[0];
@@ -48,19 +49,16 @@ async function readSessions() {
   show();
 }
 
-/** Both lists as one, the latest session first; the second list is the newer word. */
-function merge(before, now) {
-  const all = new Map([...before, ...now].map((session) => [session.sessionId, session]));
-  return [...all.values()].sort((one, other) => other.number - one.number);
-}
-
 /** Reads the sessions before those in the list. */
 async function readOlder() {
   const button = byId("older");
+  const cursor = known.older;
   button.disabled = true;
   try {
-    const page = await client.get(`${API}/sessions?limit=${SESSIONS_SHOWN}&cursor=${known.older}`);
-    known.sessions = merge(known.sessions, page.sessions);
+    const page = await client.get(`${API}/sessions?limit=${SESSIONS_SHOWN}&cursor=${cursor}`);
+    // The list may have begun anew meanwhile.
+    if (known.older !== cursor) return;
+    known.sessions = [...known.sessions, ...page.sessions];
     known.older = page.nextCursor ?? null;
     show();
   } catch (error) {

@@ -12,7 +12,7 @@ pub struct Ledger {
     pub entity: String,
     /// Whether it has the unique index of its keys; during a first load that comes last.
     pub has_key: bool,
-    /// Whether it has the index of the rows that are not simply applied.
+    /// Whether it has the index of the rows that are not simply applied, by their outcome; older ones began with the key.
     pub has_index: bool,
 }
 
@@ -25,7 +25,8 @@ pub async fn list(connection: &mut Connection) -> Result<Vec<Ledger>> {
         sqlx::query_as(
             "select substring(c.relname::text from 8) as entity, \
              coalesce(bool_or(i.indisunique), false) as has_key, \
-             coalesce(bool_or(i.indpred is not null), false) as has_index \
+             coalesce(bool_or(i.indpred is not null and i.indkey[0] = (select a.attnum from pg_catalog.pg_attribute a \
+               where a.attrelid = c.oid and a.attname = 'outcome')), false) as has_index \
              from pg_catalog.pg_class c left join pg_catalog.pg_index i on i.indrelid = c.oid and i.indisvalid \
              where c.relnamespace = pg_catalog.to_regnamespace('diffmig') and c.relkind = 'r' \
              and c.relname::text like 'ledger\\_%' group by c.oid, c.relname order by 1",

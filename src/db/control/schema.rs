@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Executor};
 use uuid::Uuid;
 
 /// The control schema this binary was made for.
-pub const SCHEMA_VERSION: i32 = 7;
+pub const SCHEMA_VERSION: i32 = 8;
 
 const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../../migrations/0001_control.sql")),
@@ -255,4 +255,16 @@ pub async fn ledgers(connection: &mut Connection) -> Result<Vec<String>> {
     .await
     .map_err(failed("listing the ledgers"))?;
     Ok(rows.into_iter().map(|(name,)| name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_migration_is_the_version() {
+        let versions: Vec<i32> = MIGRATIONS.iter().map(|(version, _)| *version).collect();
+        let all: Vec<i32> = (1..=SCHEMA_VERSION).collect();
+        assert_eq!(versions, all);
+    }
 }

@@ -8,21 +8,21 @@ use super::Statement;
 /// A closed range of integer keys.
 pub type KeyRange = (i64, i64);
 
-/// The ranges as a relation `r (low, high, place)`.
+/// The ranges as a relation `diffmig_range (low, high, place)`; a mapping may call its own table `r`.
 fn relation(ranges: &[KeyRange]) -> String {
     let list = |bound: fn(&KeyRange) -> i64| {
         let numbers: Vec<String> = ranges.iter().map(|it| bound(it).to_string()).collect();
         format!("'{{{}}}'::bigint[]", numbers.join(","))
     };
     format!(
-        "rows from (pg_catalog.unnest({}), pg_catalog.unnest({})) with ordinality as r (low, high, place)",
+        "rows from (pg_catalog.unnest({}), pg_catalog.unnest({})) with ordinality as diffmig_range (low, high, place)",
         list(|it| it.0),
         list(|it| it.1)
     )
 }
 
 fn among(key: &str) -> String {
-    format!("{key} >= r.low and {key} <= r.high")
+    format!("{key} >= diffmig_range.low and {key} <= diffmig_range.high")
 }
 
 /// Counts the keys of each range: its place, from 1 on, and the number. `less` lists what is not to be counted.
@@ -33,7 +33,7 @@ pub(super) fn counts(key: &str, from: &str, less: Option<&str>, ranges: &[KeyRan
         None => String::new(),
     };
     Statement::new(format!(
-        "select r.place, (select count(*) from {from} where {among}){less} from {}",
+        "select diffmig_range.place, (select count(*) from {from} where {among}){less} from {}",
         relation(ranges)
     ))
 }
@@ -47,8 +47,8 @@ pub(super) fn bits(
 ) -> Statement {
     let condition = condition.map(|it| format!(" and {it}")).unwrap_or_default();
     Statement::new(format!(
-        "select k.key >> 6, bit_or(1::bigint << (k.key & 63)::integer) from {} \
-         cross join lateral (select {key}::bigint as key from {from} where {}{condition} offset 0) k group by 1",
+        "select diffmig_key.key >> 6, bit_or(1::bigint << (diffmig_key.key & 63)::integer) from {} \
+         cross join lateral (select {key}::bigint as key from {from} where {}{condition} offset 0) diffmig_key group by 1",
         relation(ranges),
         among(key)
     ))

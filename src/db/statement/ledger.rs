@@ -30,7 +30,7 @@ pub fn create_index(entity: &ResolvedEntity) -> Statement {
     let keys = key_names(entity.source.key.len()).join(", ");
     Statement::new(format!(
         "create index if not exists {} on {} (outcome, {keys}) include (deleted_at, pending) where {IS_SPECIAL}",
-        quote_identifier(&format!("{}_special", ledger_table(&entity.name))),
+        quote_identifier(&format!("{}_outcome", ledger_table(&entity.name))),
         ledger_name(&entity.name)
     ))
 }

@@ -4,14 +4,13 @@
 use super::entity::Hands;
 use super::gone::{Difference, MOST_BUCKETS, buckets, compare_bits};
 use super::shortcut::{Findings, Shortcut};
-use crate::db::control::ledger::has_key;
-use crate::db::standing::{Planner, bounds, has_children};
+use crate::db::standing::{Planner, bounds, indexed_key};
+use crate::db::statement::Statement;
 use crate::db::statement::key_range::KeyRange;
-use crate::db::statement::{Statement, ledger};
-use crate::domain::catalog::{RelationKind, Table};
+use crate::db::statement::ledger::{self, ledger_name};
 use crate::domain::connection::Side;
+use crate::domain::watermark::ReadMode;
 use crate::error::Result;
-use crate::service::parting::cuts;
 use std::collections::BTreeMap;
 
 /// With fewer rows all keys are compared at once.
@@ -40,13 +39,8 @@ pub(super) async fn find(
     let Some(arrivals) = findings.arrivals.take() else {
         return Ok(None);
     };
-    let indexed = indexed_table(shortcut).filter(|_| rows >= FEW_ROWS);
-    let Some(table) = indexed else {
-        return Ok(None);
-    };
-    if has_children(&mut hands.reader, table.oid).await?
-        || !has_key(&mut hands.target, name).await?
-    {
+    // Elsewhere some keys that came may not be known, and could stand for others that went.
+    if shortcut.mode != ReadMode::Xmin || rows < FEW_ROWS {
         return Ok(None);
     }
     let Some(ranges) = ranges(shortcut, hands, rows).await? else {
@@ -97,22 +91,6 @@ pub(super) async fn find(
     Ok(Some(difference))
 }
 
-/// Returns the table whose index of the key answers for all its rows.
-fn indexed_table<'a>(shortcut: &'a Shortcut<'_>) -> Option<&'a Table> {
-    let source = &shortcut.entity.source;
-    let table = shortcut
-        .pass
-        .context
-        .catalogs
-        .0
-        .table(source.own_table()?)?;
-    let [(column, _)] = source.key.as_slice() else {
-        return None;
-    };
-    let answers = table.kind == RelationKind::Table && table.is_unique(column);
-    answers.then_some(table)
-}
-
 /// Asks both sides for pairs of numbers, and sorts them.
 async fn both_sides(
     hands: &mut Hands,
@@ -135,18 +113,34 @@ fn place_of(ranges: &[KeyRange], key: i64) -> i64 {
     i64::try_from(ranges.partition_point(|range| range.0 <= key)).unwrap_or(0)
 }
 
-/// Cuts all integers into ranges of about as many rows each.
+/// Cuts all integers into ranges of about as many rows each; `None` when an index of one side does not answer, or
+/// nobody knows where the keys lie.
 async fn ranges(
     shortcut: &Shortcut<'_>,
     hands: &mut Hands,
     rows: u64,
 ) -> Result<Option<Vec<KeyRange>>> {
-    let (Some(source), Some(known)) = (
-        shortcut.statements.key_bounds(),
-        ledger::key_bounds(shortcut.entity),
-    ) else {
+    let entity = shortcut.entity;
+    let (Some(source), Some(known)) =
+        (shortcut.statements.key_bounds(), ledger::key_bounds(entity))
+    else {
         return Ok(None);
     };
+    let (Some(table), [(column, _)]) = (entity.source.own_table(), entity.source.key.as_slice())
+    else {
+        return Ok(None);
+    };
+    let (table, ledger) = (table.sql(), ledger_name(&entity.name));
+    let (of_source, of_ledger) = tokio::try_join!(
+        indexed_key(Side::Source, &mut hands.reader, &table, column),
+        indexed_key(Side::Target, &mut hands.target, &ledger, "k0")
+    )?;
+    let (Some(of_source), Some(of_ledger)) = (of_source, of_ledger) else {
+        return Ok(None);
+    };
+    if !of_source.is_walked_easily() || !of_ledger.is_walked_easily() {
+        return Ok(None);
+    }
     let (one, other) = tokio::try_join!(
         bounds(Side::Source, &mut hands.reader, &source),
         bounds(Side::Target, &mut hands.target, &known)
@@ -154,32 +148,25 @@ async fn ranges(
     let (first, last) = (one.0.min(other.0), one.1.max(other.1));
     let wanted = (rows / RANGE_ROWS).clamp(1, MOST_RANGES);
     if last.abs_diff(first) / SPARSE <= rows {
-        return Ok(Some(evenly(first, last, wanted)));
+        return Ok(Some(evenly(&[first, last], wanted)));
     }
-    let (pass, entity) = (shortcut.pass, shortcut.entity);
-    let wanted = usize::try_from(wanted).unwrap_or(1);
-    let reader = &mut hands.reader;
-    let sampled = cuts(
-        pass.context,
-        entity,
-        shortcut.statements,
-        reader,
-        rows,
-        wanted,
-    )
-    .await?;
-    let starts = sampled.iter().filter_map(|key| key.integer());
-    Ok(Some(between(starts)))
+    // Between two of the server's own quantiles the keys are taken for evenly spread.
+    Ok(of_source.histogram.map(|mut quantiles| {
+        quantiles.extend([first, last]);
+        quantiles.sort_unstable();
+        evenly(&quantiles, wanted)
+    }))
 }
 
-/// Cuts all integers at even distances between two of them.
-fn evenly(first: i64, last: i64, wanted: u64) -> Vec<KeyRange> {
-    let width = i64::try_from(last.abs_diff(first) / wanted + 1).unwrap_or(i64::MAX);
-    let starts = (1..wanted).map_while(|nth| {
-        let nth = i64::try_from(nth).ok()?;
-        first.checked_add(width.checked_mul(nth)?)
+/// Cuts all integers at even distances between each two of some that rise, into about so many ranges.
+fn evenly(quantiles: &[i64], wanted: u64) -> Vec<KeyRange> {
+    let slices = u64::try_from(quantiles.len().saturating_sub(1)).unwrap_or(u64::MAX);
+    let pieces = i128::from((wanted / slices.max(1)).max(1));
+    let starts = quantiles.windows(2).flat_map(|pair| {
+        let (low, high) = (i128::from(pair[0]), i128::from(pair[1]));
+        (0..pieces).filter_map(move |nth| i64::try_from(low + (high - low) * nth / pieces).ok())
     });
-    between(starts.take_while(|start| *start <= last))
+    between(starts)
 }
 
 /// All integers, cut before each of these, which rise.
@@ -203,10 +190,12 @@ mod tests {
     #[test]
     fn every_integer_is_in_one_range() {
         let all = [
-            evenly(1, 5_000_000, 9_765),
-            evenly(i64::MIN, i64::MAX, 16_384),
-            evenly(-3, -3, 4),
-            evenly(i64::MAX - 10, i64::MAX, 64),
+            evenly(&[1, 5_000_000], 9_765),
+            evenly(&[i64::MIN, i64::MAX], 16_384),
+            evenly(&[-3, -3], 4),
+            evenly(&[i64::MAX - 10, i64::MAX], 64),
+            evenly(&[i64::MIN, -7, -7, 0, 100, i64::MAX], 64),
+            evenly(&[], 64),
             between([5, 5, i64::MAX].into_iter()),
             between(std::iter::empty()),
         ];

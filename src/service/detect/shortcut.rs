@@ -206,8 +206,10 @@ impl Shortcut<'_> {
         };
         let passing = findings.counts.source_rows - findings.counts.filtered;
         let limit = MANY_ROWS.max(passing / MANY_OF);
-        if self.newer.is_some_and(|it| it.first_block.is_none()) {
-            return Ok(None);
+        match self.newer {
+            Some(newer) if newer.rows == 0 => return Ok(None),
+            Some(newer) if newer.rows > limit => return Ok(too_many(limit)),
+            _ => {}
         }
         let side = Side::Source;
         let (statement, planner) = self.newer_rows(since);

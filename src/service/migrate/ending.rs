@@ -144,12 +144,18 @@ fn explain_pause(context: &Context, error: Error) -> Error {
 }
 
 /// Forgets sessions beyond the retention with their log. What goes wrong is said and no reason to fail: the next
-/// session does it.
-pub(crate) async fn forget_old(context: &Context, control: &mut Connection, keep_days: u16) {
+/// session does it. Returns whether the connection is fit for others.
+pub(crate) async fn forget_old(
+    context: &Context,
+    control: &mut Connection,
+    keep_days: u16,
+) -> bool {
     if keep_days == 0 {
-        return;
+        return true;
     }
-    match retention::forget_old(control, i32::from(keep_days)).await {
+    let forgotten = retention::forget_old(control, i32::from(keep_days)).await;
+    let is_fit = forgotten.is_ok();
+    match forgotten {
         Ok(0) => {}
         Ok(sessions) => context.emit(Event::info(
             "retention",
@@ -158,6 +164,7 @@ pub(crate) async fn forget_old(context: &Context, control: &mut Connection, keep
         )),
         Err(error) => warn(context, "retention", words(&error)),
     }
+    is_fit
 }
 
 /// Says what this process took over from another: the lease, or a session that had another mapping.

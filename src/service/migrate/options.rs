@@ -9,15 +9,18 @@ use std::collections::BTreeMap;
 /// The options of a session that belong to the work, and not to the process that does it: a time limit and a stored
 /// detection are of the process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SessionOptions {
     entities: Vec<String>,
+    #[serde(default)]
     exclude: Vec<String>,
     mode: DetectMode,
     batch_size: usize,
     max_concurrent: usize,
     allow_deletes: BTreeMap<String, u64>,
+    #[serde(default)]
     max_quarantined_rows: Option<u64>,
+    #[serde(default)]
     max_quarantined_percent: Option<f64>,
     keep_days: u16,
 }

@@ -292,8 +292,10 @@ impl Run<'_> {
         .await?;
         snapshot.release().await?;
         // Before the last word of the session, so that this stays the last.
-        ending::forget_old(self.context, control, self.request.keep_days).await;
-        self.context.target.leave(own);
+        let is_fit = ending::forget_old(self.context, control, self.request.keep_days).await;
+        if is_fit {
+            self.context.target.leave(own);
+        }
         let outcomes: Vec<_> = entities.iter().map(|it| it.ledger).collect();
         Ok(MigrateReport {
             session_id,

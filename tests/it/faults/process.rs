@@ -337,6 +337,30 @@ async fn a15_an_older_binary_refuses_a_newer_control_schema() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a15_a_newer_binary_goes_on_with_an_older_control_schema() {
+    let bench = Bench::day1().await;
+    bench.migrate(3).await;
+    let mut target = bench.target().await;
+    // As the version before left it.
+    execute(
+        &mut target,
+        "update diffmig.installation set schema_version = 7;
+         alter table diffmig.session drop column options;
+         drop index diffmig.ledger_clients_outcome;
+         create index ledger_clients_special on diffmig.ledger_clients (k0)
+           where outcome <> 'applied' or deleted_at is not null or pending",
+    )
+    .await;
+    check_whole_after_another_run(&bench).await;
+    let version = "select schema_version::bigint from diffmig.installation";
+    assert_eq!(number(&mut target, version).await, 8);
+    let kept = "select count(*) from diffmig.session where options is not null";
+    assert!(number(&mut target, kept).await > 0);
+    let index = "select count(*) from pg_class where relname = 'ledger_clients_outcome'";
+    assert_eq!(number(&mut target, index).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a16_a_mapping_that_changed_during_a_pause_is_planned_anew_and_said_so() {
     let bench = Bench::day1().await;
     let child = Running::start(&bench, SMALL);

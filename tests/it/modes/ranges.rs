@@ -10,6 +10,7 @@ const TARGET: &str =
 const MAPPING: &str = r#"
 [entities.items]
 source = "item"
+as = "r"
 target = "items"
 delete = "delete"
 columns = { name = "name" }
@@ -30,6 +31,9 @@ async fn stock(keys: &str) -> Bench {
     bench.migrate_with(&["--mode", "full"], 3).await;
     // Vacuumed as autovacuum would, so that xmin mode has a table to look at that is not all new.
     bench.on(Side::Source, "vacuum analyze item").await;
+    bench
+        .on(Side::Target, "vacuum analyze diffmig.ledger_items")
+        .await;
     bench
 }
 
@@ -106,4 +110,47 @@ async fn keys_with_huge_gaps_are_counted_in_ranges_of_a_sample() {
     )
     .await;
     assert!(looked > 20, "{looked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_column_of_times_hides_cannot_make_up_for_what_is_gone() {
+    let source = "create table item (id int primary key, name text, changed timestamptz not null default '2026-01-01');
+                  insert into item select n * 2, 'item' from generate_series(1, 24000) n;";
+    let mapping = MAPPING.replace("as = \"r\"", "updated_at = \"changed\"");
+    let bench = Bench::with_tables(source, TARGET, &mapping).await;
+    bench.migrate_with(&[], 0).await;
+    bench.on(Side::Source, "vacuum analyze item").await;
+    bench
+        .on(Side::Target, "vacuum analyze diffmig.ledger_items")
+        .await;
+    // One comes with an old time where another one goes; a third one goes elsewhere.
+    bench
+        .on(
+            Side::Source,
+            "insert into item values (1001, 'imported', '2020-01-01');
+             delete from item where id in (1002, 40000);",
+        )
+        .await;
+    let (mode, _, new, modified, deleted) = bench.found("timestamp").await;
+    assert_eq!((mode.as_str(), new, modified, deleted), ("full", 1, 0, 2));
+    let (mode, _, new, modified, deleted) = bench.found("xmin").await;
+    assert_eq!((mode.as_str(), new, modified, deleted), ("xmin", 1, 0, 2));
+    bench.migrate_with(&["--mode", "timestamp"], 0).await;
+    assert_eq!(bench.in_target("select count(*) from items").await, 23_999);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_never_vacuumed_is_not_walked_in_the_order_of_its_keys() {
+    let keys = "(n::bigint * 7919) % 100003";
+    let bench = stock(keys).await;
+    bench
+        .on(
+            Side::Source,
+            "create table scattered (like item including all); insert into scattered select * from item order by name || id;
+             drop table item; alter table scattered rename to item; alter index scattered_pkey rename to item_pkey",
+        )
+        .await;
+    bench.migrate_with(&["--mode", "full"], 3).await;
+    let looked = lose_and_gain(&bench, "id % 500 = 7").await;
+    assert!(looked < 20, "{looked}");
 }

@@ -76,8 +76,9 @@ impl SourceStatements {
         window.is_14().then(|| self.select(Some(condition)))
     }
 
-    /// Counts the rows of the entity's own table in one pass: all, and those that pass; then where the first of these
-    /// lies that was written in a window, and how many blocks the table has. `None` when other tables have a say.
+    /// Counts the rows of the entity's own table in one pass: all, those that pass, and of these those that were written
+    /// in a window; then where the first of them lies, and how many blocks the table has. `None` when other tables have a
+    /// say.
     pub fn count_at_once(&self, window: Option<Window>) -> Option<Statement> {
         if self.from != self.relation {
             return None;
@@ -90,21 +91,21 @@ impl SourceStatements {
         let passing: Vec<String> = passing.iter().map(|it| format!("({it})")).collect();
         let mut conditions: Vec<&str> = passing.iter().map(String::as_str).collect();
         let passing = filtered(&conditions);
-        let (first, blocks) = match (window, &self.table) {
+        let newer = match (window, &self.table) {
             (Some(window), Some(table)) => {
                 let newer = xmin_condition(&self.alias, window);
                 conditions.push(&newer);
-                let first = format!("min({}.ctid){}", self.alias, filtered(&conditions));
-                let blocks = format!(
-                    "pg_catalog.pg_relation_size({}::regclass) / pg_catalog.current_setting('block_size')::bigint",
+                let (alias, newer) = (&self.alias, filtered(&conditions));
+                format!(
+                    "count(*){newer}, (min({alias}.ctid){newer})::text, pg_catalog.pg_relation_size({}::regclass) \
+                     / pg_catalog.current_setting('block_size')::bigint",
                     quote_literal(table)
-                );
-                (first, blocks)
+                )
             }
-            _ => ("null".to_owned(), "null::bigint".to_owned()),
+            _ => "null::bigint, null::text, null::bigint".to_owned(),
         };
         Some(Statement::new(format!(
-            "select count(*), count(*){passing}, ({first})::text, {blocks} from {}",
+            "select count(*), count(*){passing}, {newer} from {}",
             self.relation
         )))
     }
@@ -142,7 +143,8 @@ impl SourceStatements {
             return None;
         };
         let from = format!("{}{}", self.from, self.where_clause(None));
-        Some(bounds(&format!("{key}::bigint"), &from))
+        // Cast outside, or the index of a smaller integer would not be used.
+        Some(bounds(key, &from))
     }
 
     /// The keys that pass as bits: 64 keys a row, in any order; only for one integer.
@@ -251,7 +253,7 @@ pub fn count_table(table: &QualifiedName) -> Statement {
 /// The smallest and the greatest of integer keys.
 pub(in crate::db::statement) fn bounds(key: &str, from: &str) -> Statement {
     Statement::new(format!(
-        "select coalesce(min({key}), 0), coalesce(max({key}), 0) from {from}"
+        "select coalesce(min({key})::bigint, 0), coalesce(max({key})::bigint, 0) from {from}"
     ))
 }
 

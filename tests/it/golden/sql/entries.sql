@@ -543,20 +543,20 @@ from "public"."shop_entry" as "e"
 where "e".ctid >= '(41,0)'::tid and ("e".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "e"."id"
 
 -- source: keys counted by ranges
-select r.place, (select count(*)
+select diffmig_range.place, (select count(*)
 from "public"."shop_entry" as "e"
-where "e"."id" >= r.low and "e"."id" <= r.high)
+where "e"."id" >= diffmig_range.low and "e"."id" <= diffmig_range.high)
 from rows
 from (pg_catalog.unnest('{1,10}'::bigint[]),
-pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place)
+pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as diffmig_range (low, high, place)
 
 -- source: keys of some ranges as bits
-select k.key >> 6, bit_or(1::bigint << (k.key & 63)::integer)
+select diffmig_key.key >> 6, bit_or(1::bigint << (diffmig_key.key & 63)::integer)
 from rows
 from (pg_catalog.unnest('{1,10}'::bigint[]),
-pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place) cross join lateral (select "e"."id"::bigint as key
+pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as diffmig_range (low, high, place) cross join lateral (select "e"."id"::bigint as key
 from "public"."shop_entry" as "e"
-where "e"."id" >= r.low and "e"."id" <= r.high offset 0) k group by 1
+where "e"."id" >= diffmig_range.low and "e"."id" <= diffmig_range.high offset 0) diffmig_key group by 1
 
 -- stage: create
 drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 text, c1 bigint, c1e text, c2 bigint, c3 text, c4 text, c5 text, c6 bool, c7 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows

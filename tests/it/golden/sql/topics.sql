@@ -207,20 +207,20 @@ from "public"."shop_topic" as "t"
 where "t".ctid >= '(41,0)'::tid and ("t".xmin = any ('{4294967290,4294967291,4294967292,4294967293,4294967294,4294967295,0,1,2,3}'::xid[])) order by "t"."id"
 
 -- source: keys counted by ranges
-select r.place, (select count(*)
+select diffmig_range.place, (select count(*)
 from "public"."shop_topic" as "t"
-where "t"."id" >= r.low and "t"."id" <= r.high)
+where "t"."id" >= diffmig_range.low and "t"."id" <= diffmig_range.high)
 from rows
 from (pg_catalog.unnest('{1,10}'::bigint[]),
-pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place)
+pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as diffmig_range (low, high, place)
 
 -- source: keys of some ranges as bits
-select k.key >> 6, bit_or(1::bigint << (k.key & 63)::integer)
+select diffmig_key.key >> 6, bit_or(1::bigint << (diffmig_key.key & 63)::integer)
 from rows
 from (pg_catalog.unnest('{1,10}'::bigint[]),
-pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as r (low, high, place) cross join lateral (select "t"."id"::bigint as key
+pg_catalog.unnest('{9,99}'::bigint[])) with ordinality as diffmig_range (low, high, place) cross join lateral (select "t"."id"::bigint as key
 from "public"."shop_topic" as "t"
-where "t"."id" >= r.low and "t"."id" <= r.high offset 0) k group by 1
+where "t"."id" >= diffmig_range.low and "t"."id" <= diffmig_range.high offset 0) diffmig_key group by 1
 
 -- stage: create
 drop table if exists pg_temp.diffmig_stage; create temporary table diffmig_stage (k0 bigint, c0 bigint, c1 text, c2 int4, c3 timestamptz, fault text, new_id uuid, row_hash bytea, n integer, seen xid) on commit preserve rows; create index on pg_temp.diffmig_stage (c0); create index on pg_temp.diffmig_stage (k0)
