@@ -36,7 +36,7 @@ async function readSessions() {
   const joins = page.sessions.some((it) => it.sessionId === newest);
   // Of what the page spans it is the last word: who is missing there was forgotten.
   const oldest = page.sessions.at(-1)?.number ?? 0;
-  const before = joins ? known.sessions.filter((it) => it.number < oldest) : [];
+  const before = joins && page.nextCursor ? known.sessions.filter((it) => it.number < oldest) : [];
   known.sessions = [...page.sessions, ...before];
   if (!joins) known.older = page.nextCursor ?? null;
   known.hasList = true;
