@@ -53,8 +53,11 @@ session="$(curl -s -H "Authorization: Bearer $token" "$url/api/migration/session
     sed -n 's/^{"sessions":\[{"sessionId":"\([0-9a-f-]*\)".*/\1/p')"
 
 # Twice: with ids as they come, and with that of a session that is there.
-printf '' >"$work/any.toml"
-printf '[parameters]\n"path.sessionId" = "%s"\n' "$session" >"$work/known.toml"
+# A body that breaks a limit of its fields may break that of its size first.
+rejected='[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]'
+printf '%s\n' "$rejected" >"$work/any.toml"
+printf '%s\n[parameters]\n"path.sessionId" = "%s"\n' "$rejected" "$session" >"$work/known.toml"
 # A 503 is what a server says that cannot reach its database or that ends; 409 and 429 depend on what else is going on.
 failed=0
 for run in any known; do

@@ -41,7 +41,10 @@ install -D -m 0755 packaging/cron/diffmig-nightly "$tree/usr/lib/diffmig/diffmig
 install -D -m 0644 -t "$tree/lib/systemd/system" packaging/systemd/diffmig.service packaging/systemd/diffmig.timer
 install -D -m 0644 -t "$share/doc/diffmig/examples" packaging/kubernetes/cronjob.yaml fixtures/diffmig.toml
 install -D -m 0644 packaging/debian/copyright "$share/doc/diffmig/copyright"
-gzip -9nc CHANGELOG.md >"$share/doc/diffmig/changelog.gz"
+gzip -9nc CHANGELOG.md >"$share/doc/diffmig/CHANGELOG.md.gz"
+# The name that Debian looks for has a form of its own.
+printf 'diffmig (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- the diffmig authors <diffmig@localhost>  %s\n' \
+    "$version" "$(LC_ALL=C date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")" | gzip -9n >"$share/doc/diffmig/changelog.gz"
 chmod -R u=rwX,go=rX "$tree"
 
 # Everything is as old as the commit, and sorted.
