@@ -4,11 +4,12 @@
 
 use crate::support::Bench;
 use crate::support::followed::Followed;
+use crate::support::gate::Gate;
 use crate::support::terminal::Terminal;
 use diffmig::sandbox::Shutdown;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 async fn run(bench: &Bench, sql: &str) {
@@ -89,19 +90,27 @@ async fn pace_and_end_are_told_as_far_as_they_are_known() {
     run(&bench, "create function public.slow() returns trigger language plpgsql as \
         'begin perform pg_sleep(0.2); return null; end'; \
         create trigger slow after insert on public.clients for each statement execute function public.slow()").await;
-    let migrate = bench.spawn(&["migrate", "-q", "--batch-size", "200"]);
+    let gate = Gate::new();
+    let mut command = bench.command(&["migrate", "-q", "--batch-size", "200"]);
+    command.env("DIFFMIG_FAILPOINTS", gate.at("snapshot.exported"));
+    let migrate = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    gate.reached().await;
     let young = until(&bench, "the session", |_| true).await;
-    if young["rowsDone"] == 0 {
-        for unknown in [
-            "etaSecs",
-            "etaHighSecs",
-            "recentRowsPerSec",
-            "limitedBy",
-            "exitCode",
-        ] {
-            assert_eq!(young[unknown], Value::Null, "{unknown}: {young}");
-        }
+    assert_eq!(young["rowsDone"], 0, "{young}");
+    for unknown in [
+        "etaSecs",
+        "etaHighSecs",
+        "recentRowsPerSec",
+        "limitedBy",
+        "exitCode",
+    ] {
+        assert_eq!(young[unknown], Value::Null, "{unknown}: {young}");
     }
+    gate.open();
     let busy = until(&bench, "a rate", |it| it["recentRowsPerSec"].is_number()).await;
     assert!(busy["etaSecs"].as_f64().unwrap() >= 0.0, "{busy}");
     assert!(busy["limitedBy"].is_string(), "{busy}");
