@@ -146,7 +146,7 @@ async fn a_table_that_was_never_vacuumed_is_not_walked_in_the_order_of_its_keys(
     bench
         .on(
             Side::Source,
-            "create table scattered (like item including all); insert into scattered select * from item order by name || id;
+            "create table scattered (like item including all) with (autovacuum_enabled = off); insert into scattered select * from item order by name || id;
              drop table item; alter table scattered rename to item; alter index scattered_pkey rename to item_pkey",
         )
         .await;
