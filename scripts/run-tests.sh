@@ -18,9 +18,9 @@ say() { [ -z "$left_out" ] || echo "run-tests: $left_out" >&2; }
 say
 code=0
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --features failpoints ${left_out:+-E 'not test(/^dashboard::/)'} "$@" || code=$?
+    cargo nextest run --no-fail-fast --features failpoints ${left_out:+-E 'not test(/^dashboard::/)'} "$@" || code=$?
 else
-    cargo test --features failpoints "$@" -- ${left_out:+--skip dashboard::} || code=$?
+    cargo test --no-fail-fast --features failpoints "$@" -- ${left_out:+--skip dashboard::} || code=$?
 fi
 say
 exit "$code"

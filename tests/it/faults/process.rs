@@ -110,8 +110,10 @@ async fn stop_within_a_batch(bench: &Bench, child: &Running) {
     until(&mut admin, COMMITTED, 3).await;
     loop {
         child.signal(Signal::STOP);
-        // What the server was doing for it comes to rest; what is open then stays open.
-        let busy = "select 1 - least(1, count(*)) from pg_stat_activity where application_name like 'diffmig %' and state = 'active'";
+        // What the server was doing for it comes to rest; what is open then stays open. A copy that waits for the
+        // stopped process is at rest too, and so is what waits for its locks.
+        let busy = "select 1 - least(1, count(*)) from pg_stat_activity where application_name like 'diffmig %' \
+            and state = 'active' and coalesce(wait_event_type, '') not in ('Client', 'Lock')";
         until(&mut admin, busy, 1).await;
         if number(&mut admin, open).await > 0 {
             return;
