@@ -60,7 +60,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Makes the directory and starts the watchdog; no server runs yet.
+    /// Makes the directory, below `/tmp` or the absolute path in `DIFFMIG_SANDBOX_DIR`, and starts the watchdog;
+    /// no server runs yet.
     pub fn create(binaries: Binaries) -> Result<Self, SandboxError> {
         let root = Arc::new(Root::create(binaries)?);
         let templates = Arc::new(TemplateStore::from_environment());

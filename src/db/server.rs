@@ -20,6 +20,8 @@ const SETTINGS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a connection that was left is good: long enough for the next step, too short for it to be gone.
 const SPARE_FOR: Duration = Duration::from_secs(3);
+/// How many are kept.
+const SPARES: usize = 3;
 
 /// How long a pooler may take to put a session aside that somebody left.
 const POOLERS_MOMENT: Duration = Duration::from_millis(100);
@@ -78,9 +80,15 @@ pub struct Server {
     spare: Spare,
 }
 
-/// A connection that somebody has no more use for, and since when.
+/// Connections that somebody has no more use for, shared by all ways to a database that pin the same settings.
 #[derive(Clone, Default)]
-struct Spare(Arc<Mutex<Option<(Instant, Connection)>>>);
+struct Spare(Arc<Mutex<Vec<Left>>>);
+
+/// A connection that was left, and when.
+struct Left {
+    since: Instant,
+    connection: Connection,
+}
 
 impl fmt::Debug for Spare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,10 +97,11 @@ impl fmt::Debug for Spare {
 }
 
 impl Spare {
-    fn take(&self) -> Option<Connection> {
+    /// Takes the one that was left last; those that waited for too long are dropped.
+    fn take(&self) -> Option<Left> {
         let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (left_at, connection) = spare.take()?;
-        (left_at.elapsed() < SPARE_FOR).then_some(connection)
+        spare.retain(|it| it.since.elapsed() < SPARE_FOR);
+        spare.pop()
     }
 }
 
@@ -122,7 +131,6 @@ impl Server {
     pub fn of_epoch(&self, epoch: i64) -> Server {
         Server {
             application_name: format!("diffmig {epoch}"),
-            spare: Spare::default(),
             ..self.clone()
         }
     }
@@ -195,7 +203,23 @@ impl Server {
     /// coming up costs more than most questions of a night in which nothing changed.
     pub fn leave(&self, connection: Connection) {
         let mut spare = self.spare.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *spare = Some((Instant::now(), connection));
+        if spare.len() < SPARES {
+            spare.push(Left {
+                since: Instant::now(),
+                connection,
+            });
+        }
+    }
+
+    /// Takes a connection that was just left here, under this way's name.
+    async fn take_spare(&self) -> Option<Connection> {
+        let mut left = self.spare.take()?;
+        let name = crate::domain::identifier::quote_literal(&self.application_name);
+        let sql = format!("set application_name = {name}");
+        let renaming = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut left.connection);
+        // One that does not answer is of no use to anybody.
+        let renamed = tokio::time::timeout(SETTINGS_TIMEOUT, renaming).await;
+        renamed.ok()?.ok().map(|_| left.connection)
     }
 
     /// Opens a connection, pins its settings and verifies them; takes one that was just left here first.
@@ -203,9 +227,13 @@ impl Server {
     /// # Errors
     /// No connection, a refusal, or a setting that does not hold (a transaction-mode pooler).
     pub async fn open(&self) -> Result<Connection> {
-        if let Some(connection) = self.spare.take() {
-            return Ok(connection);
+        match self.take_spare().await {
+            Some(connection) => Ok(connection),
+            None => self.open_new().await,
         }
+    }
+
+    async fn open_new(&self) -> Result<Connection> {
         let options = self.options();
         let connecting = PgConnection::connect_with(&options);
         let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
@@ -225,20 +253,19 @@ impl Server {
         }
     }
 
-    /// Refuses a pooler that hands one session of the server to two of ours, or two to one.
+    /// Refuses a pooler that hands one session of the server to two of ours, or two to one. The second one is left here.
     ///
     /// # Errors
     /// It does (exit 14), or no second connection can be had.
     pub async fn refuse_pooler(&self, first: &mut Connection) -> Result<()> {
-        let mut second = self.open().await?;
+        let mut second = self.open_new().await?;
         let one = self.backend(first).await?;
         let other = self.backend(&mut second).await?;
         let again = self.backend(first).await?;
-        // Said goodbye to, so that it is gone when somebody counts connections.
-        let _ = second.close().await;
         if one == other || one != again {
             return Err(pooled(self.spec.side, "sessions are shared"));
         }
+        self.leave(second);
         Ok(())
     }
 
@@ -248,7 +275,11 @@ impl Server {
     /// No further connection can be had.
     pub async fn is_pooled(&self, first: &mut Connection) -> Result<bool> {
         let failed = |error: sqlx::Error| explain(self.spec.side, "looking for a pooler", &error);
-        let left = self.open().await?;
+        // Said goodbye to, as all that follow, so that they are gone when connections are counted.
+        while let Some(it) = self.spare.take() {
+            it.connection.close().await.map_err(failed)?;
+        }
+        let left = self.open_new().await?;
         // A pooler keeps the session that this one leaves behind.
         left.close().await.map_err(failed)?;
         tokio::time::sleep(POOLERS_MOMENT).await;
@@ -256,7 +287,7 @@ impl Server {
             answered(sqlx::query_scalar("select pg_catalog.clock_timestamp()").fetch_one(first))
                 .await
                 .map_err(failed)?;
-        let mut next = self.open().await?;
+        let mut next = self.open_new().await?;
         let began: Option<DateTime<Utc>> = answered(
             sqlx::query_scalar(
                 "select a.backend_start from pg_catalog.pg_stat_activity a where a.pid = pg_catalog.pg_backend_pid()",
@@ -265,7 +296,6 @@ impl Server {
         )
         .await
         .map_err(failed)?;
-        // Closed before it is looked how many connections are free.
         next.close().await.map_err(failed)?;
         Ok(began.is_some_and(|began| began < before))
     }

@@ -164,9 +164,7 @@ pub struct Totals {
 /// Where the rows lie that were written in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Newer {
-    /// How many there are.
-    pub rows: u64,
-    /// The block of the first one, if it is known.
+    /// The block of the first one; nothing when there is none.
     pub first_block: Option<u32>,
     /// How many blocks the table has; 0 when its rows lie in other tables.
     pub blocks: u64,
@@ -191,20 +189,20 @@ pub async fn count_at_once(
     statement: &Statement,
     entity: &str,
 ) -> Result<Totals> {
-    type Row = (i64, i64, Option<i64>, Option<String>, Option<i64>);
-    let (all, passing, newer, first, blocks): Row = sqlx::query_as(statement.safe())
+    type Row = (i64, i64, Option<String>, Option<i64>);
+    let (all, passing, first, blocks): Row = sqlx::query_as(statement.safe())
         .persistent(false)
         .fetch_one(connection)
         .await
         .map_err(|error| explain_rows(Side::Source, "counting rows", entity, &error))?;
     // `(block,place)`
     let block = |ctid: &str| ctid.trim_start_matches('(').split(',').next()?.parse().ok();
+    let block = |ctid: String| block(&ctid).unwrap_or(0);
     Ok(Totals {
         relation: u64::try_from(all).unwrap_or(0),
         passing: u64::try_from(passing).unwrap_or(0),
-        newer: newer.zip(blocks).map(|(newer, blocks)| Newer {
-            rows: u64::try_from(newer).unwrap_or(0),
-            first_block: first.and_then(|ctid| block(&ctid)),
+        newer: blocks.map(|blocks| Newer {
+            first_block: first.map(block),
             blocks: u64::try_from(blocks).unwrap_or(0),
         }),
     })

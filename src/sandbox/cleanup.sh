@@ -28,7 +28,7 @@ signal_all() {
 
 clean_up() {
     case $root in
-        /tmp/dm[0-9a-f]*) ;;
+        /*/dm[0-9a-f]*) ;;
         *) return 1 ;;
     esac
     tries=0

@@ -103,7 +103,9 @@ impl SandboxError {
                 "set DIFFMIG_PG_BIN to a folder that the user `postgres` (or `nobody`) may read, not below /root"
             }
             Self::NoAccount => "run as an ordinary user, or create the user `postgres`",
-            Self::File { .. } => "check that /tmp is writable and has some 200 MB free",
+            Self::File { .. } => {
+                "check that /tmp (or DIFFMIG_SANDBOX_DIR) is writable and has some 200 MB free"
+            }
             Self::Process { .. } => "check the installation, or set DIFFMIG_PG_BIN to another one",
             Self::InvalidOption(_) | Self::Bootstrap { .. } => "correct the server options",
             Self::Initdb(_) | Self::Exited { .. } | Self::NotReady { .. } => {

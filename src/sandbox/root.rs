@@ -98,10 +98,15 @@ impl Drop for Root {
 
 /// Makes a directory that nobody else has; root lets other users through, but not read it.
 fn create_unique() -> Result<PathBuf, SandboxError> {
+    let base = std::env::var_os("DIFFMIG_SANDBOX_DIR").map_or_else(|| BASE.into(), PathBuf::from);
+    if !base.is_absolute() {
+        let what = format!("DIFFMIG_SANDBOX_DIR={} is no absolute path", base.display());
+        return Err(SandboxError::InvalidOption(what));
+    }
     loop {
         let mut name = format!("dm{}", Uuid::new_v4().simple());
         name.truncate(10);
-        let path = Path::new(BASE).join(name);
+        let path = base.join(name);
         match DirBuilder::new().mode(0o711).create(&path) {
             Ok(()) => {
                 let mode = Permissions::from_mode(0o711);

@@ -5,7 +5,6 @@ use crate::db::control::detection::{LedgerCounts, ledger_counts};
 use crate::db::control::schema::{self, Installed};
 use crate::db::control::session;
 use crate::db::source::{self, Snapshot};
-use crate::db::statement::ledger;
 use crate::db::statement::source::SourceStatements;
 use crate::db::statement::target_row::count_target;
 use crate::domain::resolve::ResolvedEntity;
@@ -104,7 +103,7 @@ pub async fn analyze(context: &Context, selection: &Selection) -> Result<Baselin
             source_rows
         };
         let known = if ledgers.contains(&entity.name) {
-            Some(ledger_counts(&mut control, &ledger::outcomes(entity, None)).await?)
+            Some(ledger_counts(&mut control, entity, None).await?)
         } else {
             None
         };

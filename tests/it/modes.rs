@@ -417,3 +417,23 @@ async fn many_changes_are_read_in_order() {
     let stored = format!("select count(*) from ({stored}) c (a, b) where a = b and a = 110000");
     assert_eq!(bench.in_target(&stored).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn far_too_many_changes_are_known_before_they_are_read() {
+    let bench = Bench::with_tables(
+        "create table item (id bigint primary key, name text);
+         insert into item select n, 'item' from generate_series(1, 5000) n;",
+        "create table items (id uuid primary key, name text);",
+        "[entities.items]\nsource = \"item\"\ntarget = \"items\"\n[entities.items.columns]\nname = \"name\"\n",
+    )
+    .await;
+    bench.migrate_with(&[], 0).await;
+    // Some 3,300 blocks, of which a hundredth shows six times as many rows as are worth while.
+    let late = "insert into item select n, 'item' from generate_series(5001, 605000) n";
+    bench.on(Side::Source, late).await;
+    let entity = bench.detect("auto").await;
+    let reason = entity["reason"].as_str().unwrap();
+    assert!(reason.contains("more than 100000 rows"), "{reason}");
+    assert_eq!(entity["rowsRead"], 605_000, "{entity}");
+    assert_eq!(entity["new"], 600_000, "{entity}");
+}

@@ -4,9 +4,11 @@ pub mod stored;
 
 use super::failed;
 use crate::db::server::{Connection, answered};
-use crate::db::statement::Statement;
+use crate::db::standing::{begin_ledger_view, end_ledger_view};
+use crate::db::statement::{Statement, ledger};
 use crate::domain::catalog::DatabaseIdentity;
 use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts, Reading};
+use crate::domain::resolve::ResolvedEntity;
 use crate::domain::watermark::ReadMode;
 use crate::error::Result;
 use chrono::{DateTime, Utc};
@@ -429,15 +431,24 @@ impl LedgerCounts {
 /// The query fails.
 pub async fn ledger_counts(
     connection: &mut Connection,
-    statement: &Statement,
+    entity: &ResolvedEntity,
+    row_count: Option<i64>,
 ) -> Result<LedgerCounts> {
+    if row_count.is_none() {
+        // All rows are counted, by all the workers that there are.
+        begin_ledger_view(connection).await?;
+    }
+    let statement = ledger::outcomes(entity, row_count);
     let row: (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64) = answered(
         sqlx::query_as(statement.safe())
             .persistent(false)
-            .fetch_one(connection),
+            .fetch_one(&mut *connection),
     )
     .await
     .map_err(failed("counting a ledger"))?;
+    if row_count.is_none() {
+        end_ledger_view(connection).await?;
+    }
     Ok(LedgerCounts {
         applied: row.0,
         quarantined: row.1,

@@ -228,20 +228,19 @@ pub fn has_disputed(entity: &str) -> Statement {
 }
 
 /// Counts the rows by what became of them; of those that are set aside also how many were waived, and at last
-/// those that stand for a source row, and all of them. Where it is known how many there are, only the
-/// special ones are read.
+/// those that stand for a source row, and all of them. Only the special ones are looked at; how many there are in all
+/// is counted, unless it is known.
 pub fn outcomes(entity: &ResolvedEntity, row_count: Option<i64>) -> Statement {
     const APPLIED: &str = "count(*) filter (where outcome = 'applied' and deleted_at is null)";
     let ledger = ledger_name(&entity.name);
-    let (condition, plain) = match row_count {
-        Some(row_count) => (
-            format!(" where {IS_SPECIAL}"),
-            format!("({row_count} - count(*))"),
-        ),
-        None => (String::new(), "0".to_owned()),
+    let all = match row_count {
+        Some(row_count) => format!("select {row_count}::bigint as n"),
+        None => format!("select count(*) as n from {ledger}"),
     };
+    let plain = "(select n from a) - count(*)";
     Statement::new(format!(
-        "with g as materialized (select key from diffmig.quarantine where entity = {} and status = 'waived') \
+        "with g as materialized (select key from diffmig.quarantine where entity = {} and status = 'waived'), \
+         a as materialized ({all}) \
          select {plain} + {APPLIED}, \
          count(*) filter (where outcome = 'quarantined'), \
          count(*) filter (where outcome = 'held'), \
@@ -250,8 +249,8 @@ pub fn outcomes(entity: &ResolvedEntity, row_count: Option<i64>) -> Statement {
          count(*) filter (where pending), \
          count(*) filter (where outcome = 'conflicted' and deleted_at is not null \
            or outcome not in ('applied', 'quarantined', 'held', 'conflicted')), (select count(*) from g join {ledger} l on {} \
-           where l.outcome <> 'applied'), {plain} + count(*) filter (where {IS_LIVE}), {plain} + count(*) \
-         from {ledger}{condition}",
+           where l.outcome <> 'applied'), {plain} + count(*) filter (where {IS_LIVE}), (select n from a) \
+         from {ledger} where {IS_SPECIAL}",
         quote_literal(&entity.name),
         stored_key_equality("l", &entity.key_types(), "g.key"),
     ))

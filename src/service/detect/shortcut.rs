@@ -34,6 +34,9 @@ const MANY_ROWS: u64 = 100_000;
 /// The same as a share of all rows.
 const MANY_OF: u64 = 20;
 
+/// From so many blocks on, one in a hundred says about how many rows were written since the watermark.
+const MANY_BLOCKS: u64 = 2_000;
+
 /// How an attempt ended.
 pub(super) enum Attempt {
     /// The counts are exact; this is the watermark once they are applied.
@@ -206,10 +209,11 @@ impl Shortcut<'_> {
         };
         let passing = findings.counts.source_rows - findings.counts.filtered;
         let limit = MANY_ROWS.max(passing / MANY_OF);
-        match self.newer {
-            Some(newer) if newer.rows == 0 => return Ok(None),
-            Some(newer) if newer.rows > limit => return Ok(too_many(limit)),
-            _ => {}
+        if self.newer.is_some_and(|it| it.first_block.is_none()) {
+            return Ok(None);
+        }
+        if self.are_many(&mut hands.reader, since, limit).await? {
+            return Ok(too_many(limit));
         }
         let side = Side::Source;
         let (statement, planner) = self.newer_rows(since);
@@ -247,6 +251,20 @@ impl Shortcut<'_> {
         self.judge_page(&mut hands.target, &page, true, findings)
             .await?;
         Ok(None)
+    }
+
+    /// Tells whether a sample leaves no doubt that there are more of them than is worth while, before that many are
+    /// read. Of a small table they soon are.
+    async fn are_many(&self, reader: &mut Connection, since: Since, limit: u64) -> Result<bool> {
+        let (Some(newer), Since::Written(window)) = (self.newer, since) else {
+            return Ok(false);
+        };
+        if newer.blocks < MANY_BLOCKS {
+            return Ok(false);
+        }
+        let statement = self.statements.sample_newer(window);
+        let (_, newer) = count_newer(reader, &statement).await?;
+        Ok(newer * 100 > 2 * limit)
     }
 
     /// How the rows since the watermark are read best.

@@ -16,7 +16,6 @@ use crate::db::failure::is_full;
 use crate::db::server::Connection;
 use crate::db::source::Snapshot;
 use crate::db::statement::apply::Writer;
-use crate::db::statement::ledger;
 use crate::domain::detection::{DeleteRefusal, DetectionCounts, check_deletes};
 use crate::domain::event::Event;
 use crate::domain::plan::Plan;
@@ -138,6 +137,7 @@ async fn prepare(context: &Context, request: &MigrateRequest) -> Result<Prepared
     )
     .await?;
     if request.wait_lock.is_zero() {
+        context.target.leave(control);
         return Ok(Prepared {
             installation_id,
             lease,
@@ -390,7 +390,7 @@ impl Run<'_> {
                 known.map(|it| it.all)
             }
         };
-        detection::ledger_counts(control, &ledger::outcomes(entity, row_count)).await
+        detection::ledger_counts(control, entity, row_count).await
     }
 
     fn budget(

@@ -27,7 +27,8 @@ fn word(text: &str) -> String {
     let hyphens = text.matches('-').count();
     let is_id = hyphens >= 4 && text.len() >= 36;
     let is_time = text.matches(':').count() >= 2 || (hyphens == 2 && text.starts_with("20"));
-    let is_address = text.contains("127.0.0.1:") || text.contains("/tmp/");
+    let is_address =
+        text.contains("127.0.0.1:") || text.contains("/tmp/") || text.contains("/dev/shm/");
     if is_id || is_time || is_address {
         return "*".to_owned();
     }

@@ -76,38 +76,49 @@ impl SourceStatements {
         window.is_14().then(|| self.select(Some(condition)))
     }
 
-    /// Counts the rows of the entity's own table in one pass: all, those that pass, and of these those that were written
-    /// in a window; then where the first of them lies, and how many blocks the table has. `None` when other tables have a
-    /// say.
+    /// Counts the rows of the entity's own table in one pass: all, and those that pass; then where the first of these
+    /// lies that was written in a window, and how many blocks the table has. `None` when other tables have a say.
+    ///
+    /// Each further look at the window would cost as much again as the counts: it is in no index.
     pub fn count_at_once(&self, window: Option<Window>) -> Option<Statement> {
         if self.from != self.relation {
             return None;
         }
-        let filtered = |conditions: &[&str]| match conditions {
-            [] => String::new(),
-            _ => format!(" filter (where {})", conditions.join(" and ")),
-        };
-        let passing: Vec<&str> = self.filter.as_deref().into_iter().collect();
-        let passing: Vec<String> = passing.iter().map(|it| format!("({it})")).collect();
-        let mut conditions: Vec<&str> = passing.iter().map(String::as_str).collect();
-        let passing = filtered(&conditions);
+        let passing = self.filtered(None);
         let newer = match (window, &self.table) {
-            (Some(window), Some(table)) => {
-                let newer = xmin_condition(&self.alias, window);
-                conditions.push(&newer);
-                let (alias, newer) = (&self.alias, filtered(&conditions));
-                format!(
-                    "count(*){newer}, (min({alias}.ctid){newer})::text, pg_catalog.pg_relation_size({}::regclass) \
-                     / pg_catalog.current_setting('block_size')::bigint",
-                    quote_literal(table)
-                )
-            }
-            _ => "null::bigint, null::text, null::bigint".to_owned(),
+            (Some(window), Some(table)) => format!(
+                "(min({}.ctid){})::text, pg_catalog.pg_relation_size({}::regclass) \
+                 / pg_catalog.current_setting('block_size')::bigint",
+                self.alias,
+                self.filtered(Some(&xmin_condition(&self.alias, window))),
+                quote_literal(table)
+            ),
+            _ => "null::text, null::bigint".to_owned(),
         };
         Some(Statement::new(format!(
             "select count(*), count(*){passing}, {newer} from {}",
             self.relation
         )))
+    }
+
+    /// Counts, in one of a hundred blocks of the entity's own table, all rows and those that pass and were written in a
+    /// window.
+    pub fn sample_newer(&self, window: Window) -> Statement {
+        let newer = self.filtered(Some(&xmin_condition(&self.alias, window)));
+        Statement::new(format!(
+            "select count(*), count(*){newer} from {} tablesample system (1)",
+            self.relation
+        ))
+    }
+
+    /// The clause that lets an aggregate see only rows that pass and fulfil a condition.
+    fn filtered(&self, condition: Option<&str>) -> String {
+        let passing = self.filter.as_ref().map(|it| format!("({it})"));
+        let conditions: Vec<&str> = passing.as_deref().into_iter().chain(condition).collect();
+        match conditions.as_slice() {
+            [] => String::new(),
+            _ => format!(" filter (where {})", conditions.join(" and ")),
+        }
     }
 
     /// A share of the rows, in key order; the ledger's share has the same keys.

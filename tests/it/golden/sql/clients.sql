@@ -292,8 +292,11 @@ where outcome in ('applied', 'conflicted') and deleted_at is not null
 -- ledger: count by outcome, all rows
 with g as materialized (select key
 from diffmig.quarantine
-where entity = 'clients' and status = 'waived')
-select 0 + count(*) filter (where outcome = 'applied' and deleted_at is null),
+where entity = 'clients' and status = 'waived'),
+a as materialized (select count(*) as n
+from diffmig."ledger_clients")
+select (select n
+from a) - count(*) + count(*) filter (where outcome = 'applied' and deleted_at is null),
 count(*) filter (where outcome = 'quarantined'),
 count(*) filter (where outcome = 'held'),
 count(*) filter (where outcome = 'conflicted' and deleted_at is null),
@@ -303,15 +306,20 @@ count(*) filter (where outcome = 'conflicted' and deleted_at is not null or outc
 (select count(*)
 from g join diffmig."ledger_clients" l on l.k0 = (g.key ->> 0)::bigint
 where l.outcome <> 'applied'),
-0 + count(*) filter (where (deleted_at is null or outcome not in ('applied', 'conflicted'))),
-0 + count(*)
+(select n
+from a) - count(*) + count(*) filter (where (deleted_at is null or outcome not in ('applied', 'conflicted'))),
+(select n
+from a)
 from diffmig."ledger_clients"
+where (outcome <> 'applied' or deleted_at is not null or pending)
 
 -- ledger: count by outcome, special rows only
 with g as materialized (select key
 from diffmig.quarantine
-where entity = 'clients' and status = 'waived')
-select (1000 - count(*)) + count(*) filter (where outcome = 'applied' and deleted_at is null),
+where entity = 'clients' and status = 'waived'),
+a as materialized (select 1000::bigint as n)
+select (select n
+from a) - count(*) + count(*) filter (where outcome = 'applied' and deleted_at is null),
 count(*) filter (where outcome = 'quarantined'),
 count(*) filter (where outcome = 'held'),
 count(*) filter (where outcome = 'conflicted' and deleted_at is null),
@@ -321,8 +329,10 @@ count(*) filter (where outcome = 'conflicted' and deleted_at is not null or outc
 (select count(*)
 from g join diffmig."ledger_clients" l on l.k0 = (g.key ->> 0)::bigint
 where l.outcome <> 'applied'),
-(1000 - count(*)) + count(*) filter (where (deleted_at is null or outcome not in ('applied', 'conflicted'))),
-(1000 - count(*)) + count(*)
+(select n
+from a) - count(*) + count(*) filter (where (deleted_at is null or outcome not in ('applied', 'conflicted'))),
+(select n
+from a)
 from diffmig."ledger_clients"
 where (outcome <> 'applied' or deleted_at is not null or pending)
 
