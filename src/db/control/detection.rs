@@ -10,7 +10,7 @@ use crate::domain::catalog::DatabaseIdentity;
 use crate::domain::detection::{ChangeKind, DetectMode, DetectionCounts, Reading};
 use crate::domain::resolve::ResolvedEntity;
 use crate::domain::watermark::ReadMode;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
@@ -122,40 +122,52 @@ pub async fn save_counts(
 /// Stores a list of changes in one statement.
 ///
 /// # Errors
-/// The query fails.
+/// The query fails, or the detection was deleted meanwhile.
 pub async fn save_changes(
     connection: &mut Connection,
     detection_id: Uuid,
     entity: &str,
-    changes: &[StoredChange],
+    changes: Vec<StoredChange>,
 ) -> Result<()> {
-    let ordinals: Vec<i64> = changes.iter().map(|change| change.ordinal).collect();
-    let kinds: Vec<String> = changes
-        .iter()
-        .map(|change| change.kind.word().to_owned())
-        .collect();
-    let keys: Vec<Value> = changes.iter().map(|change| change.key.clone()).collect();
-    let last_keys: Vec<Option<Value>> = changes
-        .iter()
-        .map(|change| change.last_key.clone())
-        .collect();
-    let counts: Vec<i64> = changes.iter().map(|change| change.row_count).collect();
-    answered(sqlx::query(
-        "insert into diffmig.change (detection_id, entity, ordinal, kind, key, last_key, row_count) \
-         select $1, $2, ordinal, kind, key, last_key, row_count \
-         from unnest($3::bigint[], $4::text[], $5::jsonb[], $6::jsonb[], $7::bigint[]) \
-         as c (ordinal, kind, key, last_key, row_count)",
+    let wanted = changes.len() as u64;
+    let mut ordinals = Vec::with_capacity(changes.len());
+    let mut kinds = Vec::with_capacity(changes.len());
+    let mut keys = Vec::with_capacity(changes.len());
+    let mut last_keys = Vec::with_capacity(changes.len());
+    let mut counts = Vec::with_capacity(changes.len());
+    for change in changes {
+        ordinals.push(change.ordinal);
+        kinds.push(change.kind.word());
+        keys.push(change.key);
+        last_keys.push(change.last_key);
+        counts.push(change.row_count);
+    }
+    let stored = answered(
+        sqlx::query(
+            "with d as materialized (select detection_id from diffmig.detection where detection_id = $1 for key share) \
+             insert into diffmig.change (detection_id, entity, ordinal, kind, key, last_key, row_count) \
+             select d.detection_id, $2, ordinal, kind, key, last_key, row_count \
+             from d cross join unnest($3::bigint[], $4::text[], $5::jsonb[], $6::jsonb[], $7::bigint[]) \
+             as c (ordinal, kind, key, last_key, row_count)",
+        )
+        .bind(detection_id)
+        .bind(entity)
+        .bind(ordinals)
+        .bind(kinds)
+        .bind(keys)
+        .bind(last_keys)
+        .bind(counts)
+        .execute(connection),
     )
-    .bind(detection_id)
-    .bind(entity)
-    .bind(ordinals)
-    .bind(kinds)
-    .bind(keys)
-    .bind(last_keys)
-    .bind(counts)
-    .execute(connection))
     .await
     .map_err(failed("storing the detection"))?;
+    if stored.rows_affected() != wanted {
+        return Err(Error::new(
+            Kind::Unexpected,
+            "the detection was deleted while it was stored",
+        )
+        .next("run the same command again"));
+    }
     Ok(())
 }
 

@@ -36,17 +36,31 @@ pub async fn forget_old(connection: &mut Connection, keep_days: i32) -> Result<u
         }
         forgotten += portion;
     }
-    answered(
-        sqlx::query(
+    forget_detections(connection, keep_days).await?;
+    Ok(forgotten)
+}
+
+/// Deletes detections that began so many days ago and that no session is of, with their changes.
+async fn forget_detections(connection: &mut Connection, keep_days: i32) -> Result<()> {
+    let failed = failed("cleaning up sessions");
+    let mut transaction = connection.begin().await.map_err(&failed)?;
+    let forgotten: Vec<Uuid> = answered(
+        sqlx::query_scalar(
             "delete from diffmig.detection d where d.started_at < now() - make_interval(days => $1) \
-             and not exists (select from diffmig.session s where s.detection_id = d.detection_id)",
+             and not exists (select from diffmig.session s where s.detection_id = d.detection_id) \
+             returning d.detection_id",
         )
         .bind(keep_days)
-        .execute(connection),
+        .fetch_all(&mut *transaction),
     )
     .await
-    .map_err(failed("cleaning up sessions"))?;
-    Ok(forgotten)
+    .map_err(&failed)?;
+    // After the others, so that nothing is left of a list that was just being stored.
+    let sql = "delete from diffmig.change where detection_id = any($1)";
+    answered(sqlx::query(sql).bind(&forgotten).execute(&mut *transaction))
+        .await
+        .map_err(&failed)?;
+    transaction.commit().await.map_err(&failed)
 }
 
 async fn forget_portion(connection: &mut Connection, keep_days: i32) -> Result<u64> {

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Executor};
 use uuid::Uuid;
 
 /// The control schema this binary was made for.
-pub const SCHEMA_VERSION: i32 = 8;
+pub const SCHEMA_VERSION: i32 = 9;
 
 const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../../migrations/0001_control.sql")),
@@ -21,6 +21,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
         8,
         include_str!("../../../migrations/0008_session_options.sql"),
     ),
+    (9, include_str!("../../../migrations/0009_changes.sql")),
 ];
 
 /// The tables of that schema; the ledgers are made as they are needed.

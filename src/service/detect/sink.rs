@@ -166,12 +166,12 @@ impl<'c> ChangeSink<'c> {
     }
 
     async fn flush(&mut self) -> Result<()> {
+        let page = std::mem::take(&mut self.page);
         if let Some((detection_id, connection)) = &mut self.store
-            && !self.page.is_empty()
+            && !page.is_empty()
         {
-            save_changes(connection, *detection_id, &self.entity, &self.page).await?;
+            save_changes(connection, *detection_id, &self.entity, page).await?;
         }
-        self.page.clear();
         Ok(())
     }
 }

@@ -1,9 +1,12 @@
 //! The deletions of one entity: what is gone from the source leaves the target as the policy says.
 
 use super::batch::Load;
-use super::entity::{EntityWork, unreadable};
+use super::entity::{EntityWork, Session, unreadable};
 use super::hands::reader;
+use super::lane::Lane;
+use crate::db::control::detection::StoredChange;
 use crate::db::control::{batch, detection, lease};
+use crate::db::server::Connection;
 use crate::db::source;
 use crate::db::standing::{Planner, plan};
 use crate::db::statement::ledger;
@@ -12,31 +15,61 @@ use crate::domain::canonical::RowShape;
 use crate::domain::connection::Side;
 use crate::domain::key::Key;
 use crate::domain::mapping::DeletePolicy;
-use crate::error::Result;
+use crate::domain::resolve::ResolvedEntity;
+use crate::error::{Error, Result};
 use crate::service::rows::SourceRows;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::BTreeSet;
+use tokio::sync::Mutex;
 
 impl EntityWork<'_> {
     /// Carries the delete policy out, from the highest key down: what was made last goes first, so rows
-    /// that refer to older rows of the same table go before those.
+    /// that refer to older rows of the same table go before those. Where no row can do so, another lane helps when
+    /// hands are free.
     pub async fn apply_deletions(&mut self) -> Result<()> {
-        let mut before = i64::MAX;
-        loop {
-            let page = detection::read_deletions(
-                &mut self.hands.control,
-                self.session.detection_id,
-                &self.entity.name,
-                before,
-                i64::try_from(self.session.batch_size).unwrap_or(i64::MAX),
-            )
-            .await?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            before = last.ordinal;
-            let keys: Result<Vec<Key>> = page.iter().map(|change| self.key(&change.key)).collect();
-            self.retire_gone(&keys?).await?;
+        let pages = Pages {
+            session: self.session,
+            entity: self.entity,
+            before: Mutex::new(i64::MAX),
+        };
+        let keys = pages.next(&mut self.hands.control).await?;
+        let any_order = self.gathered.is_none() && !self.entity.is_self_referencing();
+        let other = match any_order && keys.len() >= self.session.batch_size {
+            true => self.session.pool.try_take().await?,
+            false => None,
+        };
+        let mut worker = self.worker.clone();
+        let mut lane = self.lane();
+        let Some((mut hands, _slot)) = other else {
+            return lane.retire_pages(&pages, keys).await;
+        };
+        let more = pages.next(&mut hands.control).await?;
+        let tally = lane.tally;
+        let mut beside = Lane {
+            worker: &mut worker,
+            hands: &mut hands,
+            gathered: None,
+            direct: None,
+            ..lane
+        };
+        let mut lanes: FuturesUnordered<BoxFuture<'_, Result<()>>> = FuturesUnordered::new();
+        lanes.push(Box::pin(lane.retire_pages(&pages, keys)));
+        lanes.push(Box::pin(beside.retire_pages(&pages, more)));
+        let mut failed: Option<Error> = None;
+        while let Some(ended) = lanes.next().await {
+            if let Err(error) = ended {
+                // The other one stops at its next page; what it says is only that.
+                tally.stop();
+                failed.get_or_insert(error);
+            }
         }
+        drop(lanes);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.session.pool.give_back(hands).await;
+        Ok(())
     }
 
     /// Makes rows that the target did not let go forget the rows of a circle that they refer to.
@@ -68,7 +101,7 @@ impl EntityWork<'_> {
         self.worker.tentative = true;
         let pages: Vec<&[Key]> = keys.chunks(self.session.batch_size).rev().collect();
         for page in pages {
-            self.retire_gone(page).await?;
+            self.lane().retire_gone(page).await?;
         }
         self.worker.tentative = false;
         Ok(())
@@ -82,6 +115,46 @@ impl EntityWork<'_> {
         keys.sort();
         Ok(keys)
     }
+}
+
+/// The keys that a detection found gone, from the highest one down.
+struct Pages<'p> {
+    session: &'p Session<'p>,
+    entity: &'p ResolvedEntity,
+    before: Mutex<i64>,
+}
+
+impl Pages<'_> {
+    /// Takes the keys of the next batch; none when there are no more.
+    async fn next(&self, control: &mut Connection) -> Result<Vec<Key>> {
+        let mut before = self.before.lock().await;
+        let page = detection::read_deletions(
+            control,
+            self.session.detection_id,
+            &self.entity.name,
+            *before,
+            i64::try_from(self.session.batch_size).unwrap_or(i64::MAX),
+        )
+        .await?;
+        if let Some(last) = page.last() {
+            *before = last.ordinal;
+        }
+        let (name, types) = (&self.entity.name, self.entity.key_types());
+        let key = |it: &StoredChange| Key::from_json(&it.key, &types).map_err(unreadable(name));
+        page.iter().map(key).collect()
+    }
+}
+
+impl Lane<'_> {
+    /// Carries the delete policy out for these keys, and for further pages until none is left.
+    async fn retire_pages(&mut self, pages: &Pages<'_>, mut keys: Vec<Key>) -> Result<()> {
+        while !keys.is_empty() {
+            self.tally.check()?;
+            self.retire_gone(&keys).await?;
+            keys = pages.next(&mut self.hands.control).await?;
+        }
+        Ok(())
+    }
 
     async fn retire_gone(&mut self, keys: &[Key]) -> Result<()> {
         let there = self.still_there(keys).await?;
@@ -93,7 +166,7 @@ impl EntityWork<'_> {
         if gone.is_empty() {
             return Ok(());
         }
-        if let Some(Load::Doomed(doomed)) = &mut self.gathered {
+        if let Some(Load::Doomed(doomed)) = self.gathered.as_deref_mut() {
             doomed.extend(gone.into_iter().map(Doomed::new));
             return Ok(());
         }

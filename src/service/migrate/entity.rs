@@ -1,6 +1,6 @@
 //! One entity of a session: its changes, the rows they release, and its deletions.
 
-use super::batch::{BatchEnd, BatchWorker, Load};
+use super::batch::{BatchWorker, Load};
 use super::budget::QuarantineBudget;
 use super::crew;
 use super::hands::{Hands, HandsPool};
@@ -290,10 +290,6 @@ impl<'a> EntityWork<'a> {
 
     pub(super) async fn apply_keys(&mut self, keys: &[Key]) -> Result<()> {
         self.lane().apply_keys(keys).await.map(drop)
-    }
-
-    pub(super) async fn finish_batch(&mut self, end: &BatchEnd) -> Result<()> {
-        self.lane().finish_batch(end).await
     }
 
     /// Applies rows whose missing parent has arrived, until no more are released.

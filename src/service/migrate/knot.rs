@@ -245,7 +245,7 @@ impl<'a> Knot<'a> {
                     work.apply_keys(page).await?;
                 }
             }
-            Wanted::Deletions => work.apply_deletions().await?,
+            Wanted::Deletions => Box::pin(work.apply_deletions()).await?,
             Wanted::Undeleted => work.retry_deletions().await?,
         }
         let (mut worker, load, tally) = work.end_gathering();

@@ -314,8 +314,13 @@ impl Run<'_> {
     ) -> Result<(Uuid, Vec<DetectionCounts>)> {
         let again = self.begun.swap(true, Ordering::SeqCst);
         if let Some(detection_id) = self.request.detection_id.filter(|_| !again) {
-            let mut counts = staleness::check(self.context, control, detection_id).await?;
+            match self.request.wait_lock.is_zero() {
+                true => staleness::check_again(self.context, control, detection_id).await?,
+                // Whoever held the lease may have cleaned the list up.
+                false => staleness::check(self.context, control, detection_id).await?,
+            }
             staleness::check_ground(self.context, control, snapshot, detection_id).await?;
+            let mut counts = detection::counts(control, detection_id).await?;
             counts.retain(|it| self.request.selection.includes(&it.entity));
             return Ok((detection_id, counts));
         }

@@ -5,7 +5,6 @@ use crate::db::control::detection::{self, stored};
 use crate::db::server::Connection;
 use crate::db::source::Snapshot;
 use crate::db::standing::shape;
-use crate::domain::detection::DetectionCounts;
 use crate::error::{Error, Kind, Result};
 use serde_json::json;
 use uuid::Uuid;
@@ -55,12 +54,28 @@ pub(crate) async fn check_ground(
     Ok(())
 }
 
-/// Checks that a stored detection still fits and returns its counts.
+/// Checks that a stored detection still fits and that its list is whole.
 pub(crate) async fn check(
     context: &Context,
     control: &mut Connection,
     detection_id: Uuid,
-) -> Result<Vec<DetectionCounts>> {
+) -> Result<()> {
+    check_again(context, control, detection_id).await?;
+    match detection::is_whole(control, detection_id).await? {
+        true => Ok(()),
+        false => Err(stale(
+            detection_id,
+            "its changes are not those that were counted",
+        )),
+    }
+}
+
+/// Checks that a stored detection, whose list was just found whole, still fits.
+pub(crate) async fn check_again(
+    context: &Context,
+    control: &mut Connection,
+    detection_id: Uuid,
+) -> Result<()> {
     let stale = |cause: &str| stale(detection_id, cause);
     let Some(stored) = detection::find(control, detection_id).await? else {
         return Err(
@@ -81,8 +96,5 @@ pub(crate) async fn check(
     if detection::applied_since(control, stored.started_at).await? {
         return Err(stale("rows were applied since it was made"));
     }
-    if !detection::is_whole(control, detection_id).await? {
-        return Err(stale("its changes are not those that were counted"));
-    }
-    detection::counts(control, detection_id).await
+    Ok(())
 }

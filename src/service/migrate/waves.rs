@@ -150,7 +150,7 @@ async fn alone(
     match phase {
         Phase::Changes { wave, .. } => changes_step(&mut work, wave, total).await?,
         Phase::Releases => work.release().await?,
-        Phase::Deletions => work.apply_deletions().await?,
+        Phase::Deletions => Box::pin(work.apply_deletions()).await?,
         Phase::Loosening(parents) => work.loosen(parents).await?,
         Phase::Redeletions => work.retry_deletions().await?,
         Phase::Retries => {

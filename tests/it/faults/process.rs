@@ -343,10 +343,11 @@ async fn a15_a_newer_binary_goes_on_with_an_older_control_schema() {
     let bench = Bench::day1().await;
     bench.migrate(3).await;
     let mut target = bench.target().await;
-    // As the version before left it.
+    // As an older version left it.
     execute(
         &mut target,
         "update diffmig.installation set schema_version = 7;
+         alter table diffmig.change add foreign key (detection_id) references diffmig.detection on delete cascade;
          alter table diffmig.session drop column options;
          drop index diffmig.ledger_clients_outcome;
          create index ledger_clients_special on diffmig.ledger_clients (k0)
@@ -355,7 +356,9 @@ async fn a15_a_newer_binary_goes_on_with_an_older_control_schema() {
     .await;
     check_whole_after_another_run(&bench).await;
     let version = "select schema_version::bigint from diffmig.installation";
-    assert_eq!(number(&mut target, version).await, 8);
+    assert_eq!(number(&mut target, version).await, 9);
+    let keys = "select count(*) from pg_constraint where conrelid = 'diffmig.change'::regclass and contype = 'f'";
+    assert_eq!(number(&mut target, keys).await, 0);
     let kept = "select count(*) from diffmig.session where options is not null";
     assert!(number(&mut target, kept).await > 0);
     let index = "select count(*) from pg_class where relname = 'ledger_clients_outcome'";

@@ -2,8 +2,11 @@
 
 use super::{counts, found, shop};
 use crate::support::tables::{execute, refused};
+use diffmig::db::control::detection::{StoredChange, save_changes};
 use diffmig::domain::connection::Side;
-use serde_json::Value;
+use diffmig::domain::detection::ChangeKind;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 const CHANGES: &str =
     "insert into item values (41, 'a,\"b\"', 1); update item set name = 'x' where id = 2;
@@ -103,4 +106,36 @@ async fn old_lists_are_purged_and_their_counts_stay() {
     assert_eq!(bench.in_target(left).await, 0);
     let listed = bench.ask(&["detect", "--list"], 0).await;
     assert_eq!(listed["detections"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_detection_leaves_no_list_behind() {
+    let bench = shop().await;
+    bench.on(Side::Source, CHANGES).await;
+    bench.ask(&["detect", "--mode", "xmin"], 0).await;
+    let old = "update diffmig.detection set started_at = started_at - interval '5 days'";
+    execute(&mut bench.target().await, old).await;
+    let listed = "select count(*) from diffmig.change c join diffmig.detection d using (detection_id) \
+                  where d.started_at < now() - interval '2 days' and d.mode = 'xmin'";
+    assert!(bench.in_target(listed).await > 0);
+    bench
+        .migrate_with(&["--mode", "xmin", "--keep-days", "2"], 0)
+        .await;
+    assert_eq!(bench.in_target(listed).await, 0);
+    let orphans = "select count(*) from diffmig.change c where not exists \
+                   (select from diffmig.detection d where d.detection_id = c.detection_id)";
+    assert_eq!(bench.in_target(orphans).await, 0);
+    // Nor does one that is forgotten while it is stored.
+    let mut connection = bench.target().await;
+    let change = StoredChange {
+        ordinal: 1,
+        kind: ChangeKind::New,
+        key: json!([1]),
+        last_key: None,
+        row_count: 1,
+    };
+    let stored = save_changes(&mut connection, Uuid::nil(), "items", vec![change]).await;
+    let error = stored.unwrap_err();
+    assert!(error.to_string().contains("deleted while"), "{error}");
+    assert_eq!(bench.in_target(orphans).await, 0);
 }

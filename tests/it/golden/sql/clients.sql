@@ -224,53 +224,49 @@ where (NOT "c"."archived")
 create table if not exists diffmig."ledger_clients" (k0 bigint not null, target_id uuid not null, row_hash bytea not null, applied_hash bytea, target_xmin xid, outcome diffmig.outcome not null default 'applied', pending boolean not null default false, session_number integer not null, deleted_at timestamptz) with (fillfactor = 90)
 
 -- ledger: read
-select k0, row_hash, (case
-when outcome = 'applied' and deleted_at is not null then 'd'
-when outcome = 'applied' then 'a'
-when outcome = 'conflicted' and deleted_at is not null then 'd'
-when outcome = 'conflicted' then 'c'
+select k0, row_hash, case
+when deleted_at is null and outcome = 'applied' then 'a'::"char"
+when outcome in ('applied', 'conflicted') and deleted_at is not null then 'd'::"char"
+when outcome = 'conflicted' then 'c'::"char"
 when outcome = 'quarantined' then case
-when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when target_xmin is null or deleted_at is not null then 'q'::"char" else 'Q'::"char" end
 when outcome = 'held' then case
-when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+when target_xmin is null or deleted_at is not null then 'h'::"char" else 'H'::"char" end else 'u'::"char" end
 from diffmig."ledger_clients" order by k0
 
 -- ledger: read keys
-select k0, row_hash, (case
-when outcome = 'applied' and deleted_at is not null then 'd'
-when outcome = 'applied' then 'a'
-when outcome = 'conflicted' and deleted_at is not null then 'd'
-when outcome = 'conflicted' then 'c'
+select k0, row_hash, case
+when deleted_at is null and outcome = 'applied' then 'a'::"char"
+when outcome in ('applied', 'conflicted') and deleted_at is not null then 'd'::"char"
+when outcome = 'conflicted' then 'c'::"char"
 when outcome = 'quarantined' then case
-when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when target_xmin is null or deleted_at is not null then 'q'::"char" else 'Q'::"char" end
 when outcome = 'held' then case
-when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+when target_xmin is null or deleted_at is not null then 'h'::"char" else 'H'::"char" end else 'u'::"char" end
 from diffmig."ledger_clients"
 where k0 = any('{3,-4}'::bigint[]) order by k0
 
 -- ledger: read a slice
-select k0, row_hash, (case
-when outcome = 'applied' and deleted_at is not null then 'd'
-when outcome = 'applied' then 'a'
-when outcome = 'conflicted' and deleted_at is not null then 'd'
-when outcome = 'conflicted' then 'c'
+select k0, row_hash, case
+when deleted_at is null and outcome = 'applied' then 'a'::"char"
+when outcome in ('applied', 'conflicted') and deleted_at is not null then 'd'::"char"
+when outcome = 'conflicted' then 'c'::"char"
 when outcome = 'quarantined' then case
-when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when target_xmin is null or deleted_at is not null then 'q'::"char" else 'Q'::"char" end
 when outcome = 'held' then case
-when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+when target_xmin is null or deleted_at is not null then 'h'::"char" else 'H'::"char" end else 'u'::"char" end
 from diffmig."ledger_clients"
 where (k0) >= ('3'::bigint) order by k0
 
 -- ledger: read what is open
-select k0, row_hash, (case
-when outcome = 'applied' and deleted_at is not null then 'd'
-when outcome = 'applied' then 'a'
-when outcome = 'conflicted' and deleted_at is not null then 'd'
-when outcome = 'conflicted' then 'c'
+select k0, row_hash, case
+when deleted_at is null and outcome = 'applied' then 'a'::"char"
+when outcome in ('applied', 'conflicted') and deleted_at is not null then 'd'::"char"
+when outcome = 'conflicted' then 'c'::"char"
 when outcome = 'quarantined' then case
-when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when target_xmin is null or deleted_at is not null then 'q'::"char" else 'Q'::"char" end
 when outcome = 'held' then case
-when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char"
+when target_xmin is null or deleted_at is not null then 'h'::"char" else 'H'::"char" end else 'u'::"char" end
 from diffmig."ledger_clients"
 where outcome > 'applied' and (outcome <> 'applied' or deleted_at is not null or pending) and (deleted_at is null or outcome not in ('applied', 'conflicted')) order by k0
 
@@ -620,15 +616,14 @@ where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name
 when t."workshop_id" is null then (select (w.parent_key ->> 0)
 from diffmig.pending_reference w
 where w.entity = 'clients' and w.key = jsonb_build_array(l.k0) and w.column_name = 'workshop_id')::bigint else coalesce(b3_0.k0) end)::bigint, t."full_name"::text, t."sex"::text, t."phone"::text, t."preferences"::text, t."is_active"::bool, t."created_at"::timestamptz, null::text, null::bigint, t."id" is not null, l.letter
-from (select *, (case
-when outcome = 'applied' and deleted_at is not null then 'd'
-when outcome = 'applied' then 'a'
-when outcome = 'conflicted' and deleted_at is not null then 'd'
-when outcome = 'conflicted' then 'c'
+from (select *, case
+when deleted_at is null and outcome = 'applied' then 'a'::"char"
+when outcome in ('applied', 'conflicted') and deleted_at is not null then 'd'::"char"
+when outcome = 'conflicted' then 'c'::"char"
 when outcome = 'quarantined' then case
-when target_xmin is null or deleted_at is not null then 'q' else 'Q' end
+when target_xmin is null or deleted_at is not null then 'q'::"char" else 'Q'::"char" end
 when outcome = 'held' then case
-when target_xmin is null or deleted_at is not null then 'h' else 'H' end else 'u' end)::"char" as letter
+when target_xmin is null or deleted_at is not null then 'h'::"char" else 'H'::"char" end else 'u'::"char" end as letter
 from diffmig."ledger_clients"
 where ('x' || left(md5(k0::text),
 8))::bit(32)::bigint & 4294967295 <= 107374182) l
