@@ -97,6 +97,55 @@ async fn lanes_share_what_may_come_in_any_order() {
     assert_eq!(bench.in_target(batches).await, before);
 }
 
+const STOCK: &str = "create table item (id int primary key, name text);
+    insert into item select n, 'item' from generate_series(1, 9000) n;";
+/// Some items are needed by rows that the mapping does not know.
+const STOCK_TARGET: &str =
+    "create table items (id uuid primary key, name text, item_no int unique);
+    create table uses (item_no int references items (item_no));";
+const STOCK_MAPPING: &str = "[entities.item]\nsource = \"item\"\ntarget = \"items\"\ndelete = \"delete\"\n\
+    legacy = { id = \"item_no\" }\ncolumns = { name = \"name\" }\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_deletions_go_in_two_lanes_and_a_killed_process_loses_none() {
+    let bench = Bench::with_tables(STOCK, STOCK_TARGET, STOCK_MAPPING).await;
+    bench.migrate_with(&[], 0).await;
+    let needed = "insert into uses select n from generate_series(100, 8900, 400) n";
+    bench.on(Side::Target, needed).await;
+    bench
+        .on(Side::Source, "delete from item where id % 2 = 0")
+        .await;
+    let before = lanes(&bench, "item").await;
+    let arguments = [
+        "migrate",
+        "-q",
+        "--batch-size",
+        "300",
+        "--allow-deletes",
+        "item=4500",
+    ];
+    let mut command = bench.command(&arguments);
+    let failpoint = "batch.after_commit_before_ack=kill@4";
+    command.env("DIFFMIG_FAILPOINTS", failpoint);
+    assert_eq!(run(command).await.code, None);
+    assert!(lanes(&bench, "item").await > before);
+    let left = "select count(*) from items";
+    let there = bench.in_target(left).await;
+    assert!((4523..9000).contains(&there), "{there}");
+    bench.migrate_with(&arguments[2..], 3).await;
+    assert_eq!(bench.in_target(left).await, 4523);
+    let kept = "select count(*) from items where item_no % 2 = 0 and item_no not in (select item_no from uses)";
+    assert_eq!(bench.in_target(kept).await, 0);
+    let refused = "select count(*) from diffmig.ledger_item where outcome <> 'applied'";
+    assert_eq!(bench.in_target(refused).await, 23);
+    let retired = "select sum(retired)::bigint from diffmig.batch";
+    assert_eq!(bench.in_target(retired).await, 4477);
+    // Once nothing needs them they go as well.
+    bench.on(Side::Target, "delete from uses").await;
+    bench.migrate_with(&[], 0).await;
+    assert_eq!(bench.in_target(left).await, 4500);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_load_builds_its_indexes_last_and_a_killed_one_makes_up_for_it() {
     let bench = Bench::with_tables(SOURCE, TARGET, MAPPING).await;

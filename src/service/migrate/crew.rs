@@ -11,12 +11,10 @@ use crate::db::catalog::unique_indexes;
 use crate::db::server::Connection;
 use crate::db::standing::Planner;
 use crate::db::statement::source::SourceStatements;
-use crate::domain::event::{Event, Level};
 use crate::domain::resolve::ResolvedEntity;
 use crate::error::{Error, Result};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use serde_json::json;
 use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
@@ -96,7 +94,7 @@ impl Crew<'_> {
                     is_opening = false;
                     match opened {
                         Ok(Some((hands, slot))) if failed.is_none() => {
-                            self.tell(lanes.len() + 1);
+                            self.session.say_lanes(&self.entity.name, lanes.len() + 1);
                             lanes.push(self.another(pattern.clone(), hands, slot));
                         }
                         Ok(_) => {}
@@ -137,14 +135,6 @@ impl Crew<'_> {
             self.session.pool.give_back(hands).await;
             Ok(())
         })
-    }
-
-    fn tell(&self, lanes: usize) {
-        let name = &self.entity.name;
-        let message = format!("{name}: {lanes} lanes");
-        let context = json!({ "lanes": lanes });
-        let event = Event::of_entity(Level::Debug, name, "lane", message, context);
-        self.session.context.emit(event);
     }
 
     /// Takes pieces until none is left.

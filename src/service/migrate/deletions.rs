@@ -44,6 +44,7 @@ impl EntityWork<'_> {
         let Some((mut hands, _slot)) = other else {
             return lane.retire_pages(&pages, keys).await;
         };
+        lane.session.say_lanes(&lane.entity.name, 2);
         let more = pages.next(&mut hands.control).await?;
         let tally = lane.tally;
         let mut beside = Lane {

@@ -110,6 +110,16 @@ impl Session<'_> {
         self.context.emit(event);
     }
 
+    /// Reports that another lane works on an entity.
+    pub fn say_lanes(&self, entity: &str, lanes: usize) {
+        let (message, context) = (
+            format!("{entity}: {lanes} lanes"),
+            json!({ "lanes": lanes }),
+        );
+        let event = Event::of_entity(Level::Debug, entity, "lane", message, context);
+        self.context.emit(event);
+    }
+
     /// Reports how far an entity is.
     pub fn say_progress(&self, entity: &str, counts: &BatchCounts, total: u64, finished: bool) {
         let done = u64::try_from(counts.rows_in).unwrap_or(0);
