@@ -13,13 +13,16 @@ case $code in
     *) exit "$code" ;;
 esac
 
-# Every test makes and removes some two thousand files of its servers, which a file system in memory does best.
-if [ -z "${DIFFMIG_SANDBOX_DIR:-}" ] && [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 4000000 ] 2>/dev/null; then
-    export DIFFMIG_SANDBOX_DIR=/dev/shm
-fi
-
 # A test waits for its servers half of the time.
-export NEXTEST_TEST_THREADS="${NEXTEST_TEST_THREADS:-$((2 * $(nproc)))}" RUST_TEST_THREADS="${RUST_TEST_THREADS:-$((2 * $(nproc)))}"
+threads=$((2 * $(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN || echo 2)))
+export NEXTEST_TEST_THREADS="${NEXTEST_TEST_THREADS:-$threads}" RUST_TEST_THREADS="${RUST_TEST_THREADS:-$threads}"
+
+# Every test makes and removes some two thousand files of its servers, which a file system in memory does best. The
+# servers of one test need up to half a gigabyte.
+if [ -z "${DIFFMIG_SANDBOX_DIR:-}" ]; then
+    room=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
+    [ "${room:-0}" -lt $((threads * 1000000)) ] || export DIFFMIG_SANDBOX_DIR=/dev/shm
+fi
 
 say() { [ -z "$left_out" ] || echo "run-tests: $left_out" >&2; }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, Row};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One connection to PostgreSQL.
@@ -25,6 +25,8 @@ const SPARES: usize = 3;
 
 /// How long a pooler may take to put a session aside that somebody left.
 const POOLERS_MOMENT: Duration = Duration::from_millis(100);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Everything that changes how values look or whether rows are seen. Poolers drop start-up
 /// parameters, so these are statements, and the result is read back.
@@ -97,11 +99,26 @@ impl fmt::Debug for Spare {
 }
 
 impl Spare {
-    /// Takes the one that was left last; those that waited for too long are dropped.
-    fn take(&self) -> Option<Left> {
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        spare.retain(|it| it.since.elapsed() < SPARE_FOR);
-        spare.pop()
+    fn lock(&self) -> MutexGuard<'_, Vec<Left>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the one that was left last, if it was just now; and those that waited for too long.
+    fn take(&self) -> (Option<Connection>, Vec<Left>) {
+        let mut spare = self.lock();
+        let late = spare
+            .iter()
+            .take_while(|it| it.since.elapsed() >= SPARE_FOR);
+        let late = late.count();
+        let late = spare.drain(..late).collect();
+        (spare.pop().map(|it| it.connection), late)
+    }
+}
+
+/// Says goodbye to connections, so that they are gone when connections are counted; whatever they say to that.
+async fn close(left: Vec<Left>) {
+    for it in left {
+        let _ = tokio::time::timeout(GOODBYE, it.connection.close()).await;
     }
 }
 
@@ -202,7 +219,7 @@ impl Server {
     /// Leaves a connection, in no transaction and with its settings as they were, to whoever opens the next one:
     /// coming up costs more than most questions of a night in which nothing changed.
     pub fn leave(&self, connection: Connection) {
-        let mut spare = self.spare.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.spare.lock();
         if spare.len() < SPARES {
             spare.push(Left {
                 since: Instant::now(),
@@ -211,15 +228,23 @@ impl Server {
         }
     }
 
+    /// Closes what was left here, where nobody will open the next one soon.
+    pub async fn close_spares(&self) {
+        let left = std::mem::take(&mut *self.spare.lock());
+        close(left).await;
+    }
+
     /// Takes a connection that was just left here, under this way's name.
     async fn take_spare(&self) -> Option<Connection> {
-        let mut left = self.spare.take()?;
+        let (spare, late) = self.spare.take();
+        close(late).await;
+        let mut connection = spare?;
         let name = crate::domain::identifier::quote_literal(&self.application_name);
         let sql = format!("set application_name = {name}");
-        let renaming = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut left.connection);
+        let renaming = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection);
         // One that does not answer is of no use to anybody.
         let renamed = tokio::time::timeout(SETTINGS_TIMEOUT, renaming).await;
-        renamed.ok()?.ok().map(|_| left.connection)
+        renamed.ok()?.ok().map(|_| connection)
     }
 
     /// Opens a connection, pins its settings and verifies them; takes one that was just left here first.
@@ -275,10 +300,8 @@ impl Server {
     /// No further connection can be had.
     pub async fn is_pooled(&self, first: &mut Connection) -> Result<bool> {
         let failed = |error: sqlx::Error| explain(self.spec.side, "looking for a pooler", &error);
-        // Said goodbye to, as all that follow, so that they are gone when connections are counted.
-        while let Some(it) = self.spare.take() {
-            it.connection.close().await.map_err(failed)?;
-        }
+        // As all that follow, so that they are gone when connections are counted.
+        self.close_spares().await;
         let left = self.open_new().await?;
         // A pooler keeps the session that this one leaves behind.
         left.close().await.map_err(failed)?;

@@ -28,7 +28,11 @@ signal_all() {
 
 clean_up() {
     case $root in
-        /*/dm[0-9a-f]*) ;;
+        /*) ;;
+        *) return 1 ;;
+    esac
+    case ${root##*/} in
+        dm[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]) ;;
         *) return 1 ;;
     esac
     tries=0

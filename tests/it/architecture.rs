@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+use diffmig::db::control::schema::SCHEMA_VERSION;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -154,4 +155,20 @@ fn rooms_import_only_downwards() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_book_knows_every_decision_and_the_version_of_the_control_schema() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = fs::read_to_string(root.join("docs/README.md")).unwrap();
+    for file in fs::read_dir(root.join("docs/decisions")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(
+            list.contains(&format!("(decisions/{name})")),
+            "docs/README.md does not list {name}"
+        );
+    }
+    let schema = fs::read_to_string(root.join("docs/control-schema.md")).unwrap();
+    let version = format!("the version of this schema, {SCHEMA_VERSION}.");
+    assert!(schema.contains(&version), "docs/control-schema.md");
 }

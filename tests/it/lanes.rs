@@ -209,3 +209,24 @@ async fn a_session_that_was_over_and_goes_on_counts_its_ledger_anew() {
     bench.migrate_with(&["--mode", "xmin"], 0).await;
     assert_eq!(bench.in_target("select count(*) from items").await, 2000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_only_the_target_knows_to_need_one_another_go_in_order() {
+    let source = "create table item (id int primary key, previous_id int);
+        insert into item select n, nullif(n - 1, 0) from generate_series(1, 9000) n;";
+    let target = "create table items (id int primary key, previous_id int references items);";
+    let mapping = "[entities.item]\nsource = \"item\"\ntarget = \"items\"\ndelete = \"delete\"\n\
+        id = { column = \"id\", strategy = \"same\" }\ncolumns = { previous_id = \"previous_id\" }\n";
+    let bench = Bench::with_tables(source, target, mapping).await;
+    bench.migrate_with(&["--batch-size", "300"], 0).await;
+    bench
+        .on(Side::Source, "delete from item where id > 3000")
+        .await;
+    let arguments = ["--batch-size", "300", "--allow-deletes", "item=6000"];
+    bench.migrate_with(&arguments, 0).await;
+    assert_eq!(bench.in_target("select count(*) from items").await, 3000);
+    assert_eq!(lanes(&bench, "item").await, 0);
+    let refused =
+        "select coalesce(sum(quarantined + held + conflicted), 0)::bigint from diffmig.batch";
+    assert_eq!(bench.in_target(refused).await, 0);
+}

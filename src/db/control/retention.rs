@@ -40,24 +40,31 @@ pub async fn forget_old(connection: &mut Connection, keep_days: i32) -> Result<u
     Ok(forgotten)
 }
 
+/// Changes without a detection: those of what was just deleted, and what a version left behind that relied on a foreign
+/// key. The ids of detections are taken from the index, one look for each.
+const FORGET_CHANGES: &str = "with recursive listed as ( \
+    (select detection_id from diffmig.change order by detection_id limit 1) \
+    union all select (select c.detection_id from diffmig.change c where c.detection_id > l.detection_id \
+      order by c.detection_id limit 1) from listed l where l.detection_id is not null) \
+    delete from diffmig.change c using listed l where c.detection_id = l.detection_id \
+    and not exists (select from diffmig.detection d where d.detection_id = l.detection_id)";
+
 /// Deletes detections that began so many days ago and that no session is of, with their changes.
 async fn forget_detections(connection: &mut Connection, keep_days: i32) -> Result<()> {
     let failed = failed("cleaning up sessions");
     let mut transaction = connection.begin().await.map_err(&failed)?;
-    let forgotten: Vec<Uuid> = answered(
-        sqlx::query_scalar(
+    answered(
+        sqlx::query(
             "delete from diffmig.detection d where d.started_at < now() - make_interval(days => $1) \
-             and not exists (select from diffmig.session s where s.detection_id = d.detection_id) \
-             returning d.detection_id",
+             and not exists (select from diffmig.session s where s.detection_id = d.detection_id)",
         )
         .bind(keep_days)
-        .fetch_all(&mut *transaction),
+        .execute(&mut *transaction),
     )
     .await
     .map_err(&failed)?;
     // After the others, so that nothing is left of a list that was just being stored.
-    let sql = "delete from diffmig.change where detection_id = any($1)";
-    answered(sqlx::query(sql).bind(&forgotten).execute(&mut *transaction))
+    answered(sqlx::query(FORGET_CHANGES).execute(&mut *transaction))
         .await
         .map_err(&failed)?;
     transaction.commit().await.map_err(&failed)

@@ -124,6 +124,13 @@ impl ResolvedEntity {
         self.parents().contains(self.name.as_str())
     }
 
+    /// Tells whether the order matters in which its rows come or go, because rows of its table refer to one another,
+    /// by its mapping or by a foreign key of the target.
+    pub fn is_ordered(&self) -> bool {
+        let mut keys = self.foreign_keys.iter();
+        self.is_self_referencing() || keys.any(|it| it.referenced == self.target)
+    }
+
     /// Tells whether a row may have to wait for another row of the same entity.
     pub fn needs_itself(&self) -> bool {
         let mut columns = self.columns.iter();

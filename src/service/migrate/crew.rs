@@ -191,7 +191,7 @@ impl Crew<'_> {
 /// It does when rows refer to one another, and when the target has a unique value beside the keys: of rows
 /// that exclude each other the one with the lowest key stays.
 async fn may_share(entity: &ResolvedEntity, control: &mut Connection) -> Result<bool> {
-    if entity.is_self_referencing() {
+    if entity.is_ordered() {
         return Ok(false);
     }
     let indexes = unique_indexes(control, &entity.target).await?;

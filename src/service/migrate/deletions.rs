@@ -34,18 +34,18 @@ impl EntityWork<'_> {
             before: Mutex::new(i64::MAX),
         };
         let keys = pages.next(&mut self.hands.control).await?;
-        let any_order = self.gathered.is_none() && !self.entity.is_self_referencing();
+        let any_order = self.gathered.is_none() && !self.entity.is_ordered();
         let other = match any_order && keys.len() >= self.session.batch_size {
-            true => self.session.pool.try_take().await?,
+            // Where no further connection can be had, one lane does it.
+            true => self.session.pool.try_take().await.unwrap_or_default(),
             false => None,
         };
         let mut worker = self.worker.clone();
         let mut lane = self.lane();
         let Some((mut hands, _slot)) = other else {
-            return lane.retire_pages(&pages, keys).await;
+            return lane.retire_pages(&pages, Some(keys)).await;
         };
         lane.session.say_lanes(&lane.entity.name, 2);
-        let more = pages.next(&mut hands.control).await?;
         let tally = lane.tally;
         let mut beside = Lane {
             worker: &mut worker,
@@ -55,8 +55,8 @@ impl EntityWork<'_> {
             ..lane
         };
         let mut lanes: FuturesUnordered<BoxFuture<'_, Result<()>>> = FuturesUnordered::new();
-        lanes.push(Box::pin(lane.retire_pages(&pages, keys)));
-        lanes.push(Box::pin(beside.retire_pages(&pages, more)));
+        lanes.push(Box::pin(lane.retire_pages(&pages, Some(keys))));
+        lanes.push(Box::pin(beside.retire_pages(&pages, None)));
         let mut failed: Option<Error> = None;
         while let Some(ended) = lanes.next().await {
             if let Err(error) = ended {
@@ -147,14 +147,19 @@ impl Pages<'_> {
 }
 
 impl Lane<'_> {
-    /// Carries the delete policy out for these keys, and for further pages until none is left.
-    async fn retire_pages(&mut self, pages: &Pages<'_>, mut keys: Vec<Key>) -> Result<()> {
-        while !keys.is_empty() {
+    /// Carries the delete policy out for a first page of keys, and for further ones until none is left.
+    async fn retire_pages(&mut self, pages: &Pages<'_>, mut first: Option<Vec<Key>>) -> Result<()> {
+        loop {
+            let keys = match first.take() {
+                Some(keys) => keys,
+                None => pages.next(&mut self.hands.control).await?,
+            };
+            if keys.is_empty() {
+                return Ok(());
+            }
             self.tally.check()?;
             self.retire_gone(&keys).await?;
-            keys = pages.next(&mut self.hands.control).await?;
         }
-        Ok(())
     }
 
     async fn retire_gone(&mut self, keys: &[Key]) -> Result<()> {

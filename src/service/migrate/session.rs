@@ -127,7 +127,11 @@ async fn prepare(context: &Context, request: &MigrateRequest) -> Result<Prepared
     let drift = refuse_drift(context, &mut control).await?;
     if let Some(detection_id) = request.detection_id {
         // A refusal that can be known beforehand leaves no failed session behind.
-        staleness::check(context, &mut control, detection_id).await?;
+        staleness::check(context, &mut control, detection_id, false).await?;
+    }
+    if !request.wait_lock.is_zero() {
+        context.source.close_spares().await;
+        context.target.close_spares().await;
     }
     let lease = HeldLease::take(
         &context.target,
@@ -314,11 +318,9 @@ impl Run<'_> {
     ) -> Result<(Uuid, Vec<DetectionCounts>)> {
         let again = self.begun.swap(true, Ordering::SeqCst);
         if let Some(detection_id) = self.request.detection_id.filter(|_| !again) {
-            match self.request.wait_lock.is_zero() {
-                true => staleness::check_again(self.context, control, detection_id).await?,
-                // Whoever held the lease may have cleaned the list up.
-                false => staleness::check(self.context, control, detection_id).await?,
-            }
+            // Whoever held the lease may have cleaned the list up.
+            let was_whole = self.request.wait_lock.is_zero();
+            staleness::check(self.context, control, detection_id, was_whole).await?;
             staleness::check_ground(self.context, control, snapshot, detection_id).await?;
             let mut counts = detection::counts(control, detection_id).await?;
             counts.retain(|it| self.request.selection.includes(&it.entity));

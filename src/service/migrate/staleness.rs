@@ -6,6 +6,7 @@ use crate::db::server::Connection;
 use crate::db::source::Snapshot;
 use crate::db::standing::shape;
 use crate::error::{Error, Kind, Result};
+use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -54,27 +55,16 @@ pub(crate) async fn check_ground(
     Ok(())
 }
 
-/// Checks that a stored detection still fits and that its list is whole.
+/// A list that is younger was not cleaned up by another session since it was looked at.
+const KEPT_SURELY_DAYS: i64 = 20;
+
+/// Checks that a stored detection still fits and that its list is whole; a list that was just found whole is not looked
+/// at again unless it is old.
 pub(crate) async fn check(
     context: &Context,
     control: &mut Connection,
     detection_id: Uuid,
-) -> Result<()> {
-    check_again(context, control, detection_id).await?;
-    match detection::is_whole(control, detection_id).await? {
-        true => Ok(()),
-        false => Err(stale(
-            detection_id,
-            "its changes are not those that were counted",
-        )),
-    }
-}
-
-/// Checks that a stored detection, whose list was just found whole, still fits.
-pub(crate) async fn check_again(
-    context: &Context,
-    control: &mut Connection,
-    detection_id: Uuid,
+    was_whole: bool,
 ) -> Result<()> {
     let stale = |cause: &str| stale(detection_id, cause);
     let Some(stored) = detection::find(control, detection_id).await? else {
@@ -95,6 +85,10 @@ pub(crate) async fn check_again(
     }
     if detection::applied_since(control, stored.started_at).await? {
         return Err(stale("rows were applied since it was made"));
+    }
+    let is_old = Utc::now() - stored.started_at > TimeDelta::days(KEPT_SURELY_DAYS);
+    if (is_old || !was_whole) && !detection::is_whole(control, detection_id).await? {
+        return Err(stale("its changes are not those that were counted"));
     }
     Ok(())
 }
