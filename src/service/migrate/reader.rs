@@ -19,7 +19,7 @@ use uuid::Uuid;
 /// A batch never grows beyond so many bytes, whatever its number of rows.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// One that is loaded directly is not as large: several lanes hold some of them at a time.
-const DIRECT_BYTES: usize = 1536 * 1024;
+const DIRECT_BYTES: usize = 1024 * 1024;
 
 /// Rows ready to be staged: one buffer of binary COPY.
 #[derive(Debug)]
