@@ -20,7 +20,7 @@ export NEXTEST_TEST_THREADS="${NEXTEST_TEST_THREADS:-$threads}" RUST_TEST_THREAD
 # Every test makes and removes some two thousand files of its servers, which a file system in memory does best. The
 # servers of one test need up to half a gigabyte.
 if [ -z "${DIFFMIG_SANDBOX_DIR:-}" ]; then
-    room=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
+    room=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }') || room=0
     [ "${room:-0}" -lt $((threads * 1000000)) ] || export DIFFMIG_SANDBOX_DIR=/dev/shm
 fi
 

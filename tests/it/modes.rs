@@ -393,15 +393,20 @@ async fn the_rolling_check_finds_what_the_shortcut_misses_and_ends_it() {
     assert_eq!(bench.detect("auto").await["mode"], "xmin");
 }
 
+/// So many rows, of which none is migrated.
+async fn items(rows: u32) -> Bench {
+    let source = format!(
+        "create table item (id bigint primary key, name text);
+         insert into item select n, 'item' from generate_series(1, {rows}) n;"
+    );
+    let target = "create table items (id uuid primary key, name text);";
+    let mapping = "[entities.items]\nsource = \"item\"\ntarget = \"items\"\n[entities.items.columns]\nname = \"name\"\n";
+    Bench::with_tables(&source, target, mapping).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_changes_are_read_in_order() {
-    let bench = Bench::with_tables(
-        "create table item (id bigint primary key, name text);
-         insert into item select n, 'item' from generate_series(1, 120000) n;",
-        "create table items (id uuid primary key, name text);",
-        "[entities.items]\nsource = \"item\"\ntarget = \"items\"\n[entities.items.columns]\nname = \"name\"\n",
-    )
-    .await;
+    let bench = items(12_0000).await;
     bench.migrate_with(&["--batch-size", "20000"], 0).await;
     bench
         .on(Side::Source, "update item set name = 'x' where id > 10000")
@@ -420,13 +425,7 @@ async fn many_changes_are_read_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn far_too_many_changes_are_known_before_they_are_read() {
-    let bench = Bench::with_tables(
-        "create table item (id bigint primary key, name text);
-         insert into item select n, 'item' from generate_series(1, 5000) n;",
-        "create table items (id uuid primary key, name text);",
-        "[entities.items]\nsource = \"item\"\ntarget = \"items\"\n[entities.items.columns]\nname = \"name\"\n",
-    )
-    .await;
+    let bench = items(5_000).await;
     bench.migrate_with(&[], 0).await;
     // Some 3,300 blocks, of which a hundredth shows six times as many rows as are worth while.
     let late = "insert into item select n, 'item' from generate_series(5001, 605000) n";
